@@ -28,7 +28,7 @@ class Budget:
     max_weight_bytes: int | None = None
 
     def exceeded(self, costs: Sequence[LayerCost]) -> list[str]:
-        """One line for each limit that `costs` break, with the three layers that weigh most; empty when all are kept."""
+        """One line for each limit that `costs` break, with its three heaviest layers; empty when all are kept."""
         lines = []
         for unit, attribute, limit in (
             ("parameters", "parameters", self.max_parameters),

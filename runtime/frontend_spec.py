@@ -102,7 +102,8 @@ class FrontendSpec:
             allowed = (int,) if kind == "int" else (int, float)
             if isinstance(values[name], bool) or not isinstance(values[name], allowed):
                 raise InputError(f"front end: {name} is {values[name]!r}, expected {kind}")
-        return cls(**{name: float(values[name]) if kind == "float" else values[name] for name, kind in known.items()})
+        typed: dict[str, Any] = {name: float(values[name]) if known[name] == "float" else values[name] for name in known}
+        return cls(**typed)
 
     def hash(self) -> str:
         """Content hash of the contract, 64 hexadecimal digits: equal exactly when every field is."""

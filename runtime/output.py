@@ -44,7 +44,11 @@ def format_table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
         )
         return "| " + " | ".join(padded) + " |"
 
-    rule = "|" + "|".join("-" * (width + 1) + (":" if right else "-") for width, right in zip(widths, numeric, strict=True)) + "|"
+    rule = (
+        "|"
+        + "|".join("-" * (width + 1) + (":" if right else "-") for width, right in zip(widths, numeric, strict=True))
+        + "|"
+    )
     return "\n".join([line(list(headers)), rule, *(line(row) for row in cells)])
 
 

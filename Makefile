@@ -1,0 +1,71 @@
+# Every target sets up what it needs in .venv; a second call reuses it.
+#
+#   make export-tflite            train, distil, quantise, export and verify the default small student
+#   make export-tflite DATA=DIR CONFIG=FILE OUT=DIR
+#                                 the same on your own recordings
+#   make test | lint | typecheck  the test suite, ruff, mypy
+#   make demo | bench             listen with the exported bundle; latency on this machine
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+DATA   ?=
+OUT    ?= $(if $(DATA),build/$(notdir $(DATA:/=)),build)
+CONFIG ?= training/configs/quick.yaml
+FOLD   ?= 1
+SOURCE ?=
+
+# Nothing is cached outside the checkout.
+export TINYSCENE_CACHE := $(CURDIR)/build/cache
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+CORPUS := $(if $(DATA),$(DATA),$(OUT)/corpus)
+COMMON  = --data $(CORPUS) --fold $(FOLD) --config $(CONFIG)
+
+.PHONY: help setup export-tflite test lint typecheck demo bench clean
+
+help:
+	@sed -n 's/^# \{0,1\}//p' Makefile | sed '/^$$/d'
+
+# torch first and by exact version: unpinned, its newest build pulls gigabytes of GPU packages.
+$(VENV)/.installed: pyproject.toml .ci/constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -c .ci/constraints.txt torch==2.13.0
+	$(BIN)/pip install -q -c .ci/constraints.txt -e '.[dev]'
+	@touch $@
+
+setup: $(VENV)/.installed
+
+$(OUT)/corpus/meta.csv: | setup
+	$(BIN)/tinyscene data synth $(OUT)/corpus
+
+export-tflite: setup $(if $(DATA),,$(OUT)/corpus/meta.csv)
+	$(BIN)/tinyscene train teacher --arch cpr $(COMMON) --out $(OUT)/runs/teacher
+	$(BIN)/tinyscene train student --teacher $(OUT)/runs/teacher $(COMMON) --out $(OUT)/runs/student
+	$(BIN)/tinyscene train qat $(OUT)/runs/student $(COMMON) --out $(OUT)/runs/qat
+	$(BIN)/tinyscene export $(OUT)/runs/qat --data $(CORPUS) --fold $(FOLD) --out $(OUT)/bundle
+
+test: setup
+	$(BIN)/pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# mypy does not see through the package-dir mapping: give it the tree under the import name.
+typecheck: setup
+	@mkdir -p build/types/tinyscene
+	@for folder in runtime training export; do ln -sfn ../../../$$folder build/types/tinyscene/$$folder; done
+	MYPYPATH=build/types $(BIN)/mypy -p tinyscene --namespace-packages --explicit-package-bases
+
+build/bundle/bundle.json:
+	$(MAKE) export-tflite OUT=build DATA=
+
+demo: setup build/bundle/bundle.json
+	$(BIN)/tinyscene listen build/bundle $(if $(SOURCE),--source $(SOURCE))
+
+bench: setup build/bundle/bundle.json
+	$(BIN)/tinyscene bench build/bundle
+
+clean:
+	rm -rf build runs
