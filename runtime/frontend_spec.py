@@ -102,7 +102,9 @@ class FrontendSpec:
             allowed = (int,) if kind == "int" else (int, float)
             if isinstance(values[name], bool) or not isinstance(values[name], allowed):
                 raise InputError(f"front end: {name} is {values[name]!r}, expected {kind}")
-        typed: dict[str, Any] = {name: float(values[name]) if known[name] == "float" else values[name] for name in known}
+        typed: dict[str, Any] = {
+            name: float(values[name]) if known[name] == "float" else values[name] for name in known
+        }
         return cls(**typed)
 
     def hash(self) -> str:
