@@ -1,0 +1,151 @@
+"""Engines: what runs a bundle's int8 network on one window of log-mel frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .bundle import Bundle
+from .errors import InputError, UnavailableError
+from .int8 import dequantize, quantize
+
+#: "default" is the fastest the interpreter has (XNNPACK on most machines), "reference" the bits that parity is held to.
+Kernels = Literal["default", "reference"]
+
+
+class Engine(Protocol):
+    """Runs one network on one window; not safe to share between threads."""
+
+    name: str
+
+    def logits(self, log_mel: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Float logits (n_classes,) of a float32 log-mel (n_mels, n_frames)."""
+        ...
+
+    def run_int8(self, inputs: NDArray[np.int8]) -> NDArray[np.int8]:
+        """Int8 logits (1, n_classes) of an int8 input (1, n_mels, n_frames, 1)."""
+        ...
+
+
+class TensorDetails(NamedTuple):
+    """Name, shape and quantisation of a network's input or output."""
+
+    name: str
+    shape: tuple[int, ...]
+    scale: float
+    zero_point: int
+
+
+class LiteRTEngine:
+    """The int8 network of a .tflite file in LiteRT (ai-edge-litert, or tflite-runtime where that is all there is)."""
+
+    def __init__(self, model: Path, kernels: Kernels = "default", threads: int = 1) -> None:
+        """Load `model`. Raises `InputError` for a file that is missing, damaged or no int8 classifier of one input and
+        one output, `UnavailableError` when no interpreter is installed."""
+        if kernels not in get_args(Kernels):
+            raise InputError(f"unknown kernels {kernels!r}, expected one of {', '.join(get_args(Kernels))}")
+        if threads < 1:
+            raise InputError(f"threads is {threads}, expected at least 1")
+        self.name = f"LiteRT {kernels}"
+        self.model = model
+        self._interpreter = _interpreter(model, kernels, threads)
+        self.input = self._details(self._interpreter.get_input_details(), "input")
+        self.output = self._details(self._interpreter.get_output_details(), "output")
+        if len(self.input.shape) != 4 or self.input.shape[0] != 1 or self.input.shape[3] != 1:
+            raise InputError(f"{model}: input has shape {list(self.input.shape)}, expected [1, n_mels, n_frames, 1]")
+        if len(self.output.shape) != 2 or self.output.shape[0] != 1:
+            raise InputError(f"{model}: output has shape {list(self.output.shape)}, expected [1, n_classes]")
+        self._input_index = self._interpreter.get_input_details()[0]["index"]
+        self._output_index = self._interpreter.get_output_details()[0]["index"]
+
+    def logits(self, log_mel: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Float logits (n_classes,) of a float32 log-mel (n_mels, n_frames)."""
+        q = quantize(log_mel, self.input.scale, self.input.zero_point)
+        return dequantize(self.run_int8(q[None, :, :, None])[0], self.output.scale, self.output.zero_point)
+
+    def run_int8(self, inputs: NDArray[np.int8]) -> NDArray[np.int8]:
+        """Int8 logits (1, n_classes) of an int8 input (1, n_mels, n_frames, 1); another shape raises `InputError`."""
+        if inputs.shape != self.input.shape or inputs.dtype != np.int8:
+            raise InputError(
+                f"{self.model.name} takes int8 {list(self.input.shape)}, got {inputs.dtype} {list(inputs.shape)}"
+            )
+        self._interpreter.set_tensor(self._input_index, inputs)
+        self._interpreter.invoke()
+        outputs: NDArray[np.int8] = self._interpreter.get_tensor(self._output_index)
+        return outputs
+
+    def _details(self, found: Sequence[dict[str, Any]], what: str) -> TensorDetails:
+        if len(found) != 1:
+            raise InputError(f"{self.model} has {len(found)} {what}s, expected 1: not a bundle's model")
+        details = found[0]
+        scales, zero_points = (details["quantization_parameters"][key] for key in ("scales", "zero_points"))
+        if details["dtype"] is not np.int8 or len(scales) != 1 or len(zero_points) != 1:
+            kind = np.dtype(details["dtype"]).name
+            raise InputError(
+                f"{self.model}: {what} is {kind} with {len(scales)} scales, expected int8 with one: "
+                "make an int8 model with `tinyscene export`"
+            )
+        shape = tuple(int(size) for size in details["shape"])
+        return TensorDetails(details["name"], shape, float(scales[0]), int(zero_points[0]))
+
+
+def open_engine(bundle: Bundle, kernels: Kernels = "default", threads: int = 1) -> LiteRTEngine:
+    """The engine of `bundle`'s model.tflite, refused when the model does not keep the bundle's contract.
+
+    Raises `InputError` that names the field in which the model differs from the front end, the labels or the
+    quantisation, and `UnavailableError` when no interpreter is installed.
+    """
+    engine = LiteRTEngine(bundle.file("model.tflite"), kernels, threads)
+    promised, spec = bundle.quantization, bundle.frontend
+    for name, found, expected in (
+        ("n_mels", engine.input.shape[1], spec.n_mels),
+        ("n_frames", engine.input.shape[2], spec.n_frames()),
+        ("number of labels", engine.output.shape[1], len(bundle.labels)),
+        ("input_scale", np.float32(engine.input.scale), np.float32(promised.input_scale)),
+        ("input_zero_point", engine.input.zero_point, promised.input_zero_point),
+        ("output_scale", np.float32(engine.output.scale), np.float32(promised.output_scale)),
+        ("output_zero_point", engine.output.zero_point, promised.output_zero_point),
+    ):
+        if found != expected:
+            raise InputError(
+                f"model and contract differ in {name}: {engine.model} has {found}, the bundle's contract says "
+                f"{expected}: export the model again"
+            )
+    return engine
+
+
+def _interpreter(model: Path, kernels: Kernels, threads: int) -> Any:
+    """An interpreter with its tensors allocated; its bindings are untyped."""
+    if not model.is_file():
+        raise InputError(f"no model at {model}: make one with `tinyscene export`")
+    module = _litert()
+    options: dict[str, Any] = {"num_threads": threads}
+    if kernels == "reference":
+        options["experimental_op_resolver_type"] = module.OpResolverType.BUILTIN_REF
+    try:
+        interpreter = module.Interpreter(model_path=str(model), **options)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        if "numpy" in str(error).lower():
+            raise UnavailableError(f"the interpreter does not work with numpy {np.__version__} ({error})") from error
+        reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
+        raise InputError(f"{model} is not a TFLite model that can run ({reason}): export the model again") from error
+    return interpreter
+
+
+def _litert() -> Any:
+    try:
+        from ai_edge_litert import interpreter
+    except ImportError as first:
+        try:
+            from tflite_runtime import interpreter  # type: ignore[no-redef]
+        except ImportError:
+            raise UnavailableError(
+                f"no TFLite interpreter can be imported ({first}): run `pip install ai-edge-litert` "
+                "(on a 32-bit Raspberry Pi: `pip install tflite-runtime 'numpy<2'`)"
+            ) from first
+    return interpreter
