@@ -142,7 +142,7 @@ def _litert() -> Any:
         from ai_edge_litert import interpreter
     except ImportError as first:
         try:
-            from tflite_runtime import interpreter  # type: ignore[no-redef]
+            from tflite_runtime import interpreter
         except ImportError:
             raise UnavailableError(
                 f"no TFLite interpreter can be imported ({first}): run `pip install ai-edge-litert` "

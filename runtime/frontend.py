@@ -189,7 +189,7 @@ class _MelFrame:
         bank = self._bank
         np.multiply(samples, bank.window, self._windowed)
         if _FFT_WRITES_FLOAT32:
-            np.fft.rfft(self._padded, out=self._spectrum)
+            np.fft.rfft(self._padded, out=self._spectrum)  # type: ignore[arg-type]  # numpy's stubs know complex128 only
         else:
             self._spectrum[:] = np.fft.rfft(self._padded)
         np.multiply(self._parts, self._parts, self._squares)

@@ -1,0 +1,96 @@
+"""What a stream costs and what it lost: latency percentiles of every stage, dropped samples, real-time factor."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Percentiles:
+    """Latency of one stage in milliseconds; NaN throughout when nothing was measured."""
+
+    count: int
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    max_ms: float
+
+
+class Histogram:
+    """Durations in logarithmic bins 1 % wide, from 0.1 us to 1,000 s: constant memory however long a stream runs.
+
+    A percentile is right to half a bin (0.5 %); the count and the maximum are exact.
+    """
+
+    LOWEST_S = 1e-7
+    HIGHEST_S = 1e3
+    _WIDTH = math.log(1.01)
+
+    def __init__(self) -> None:
+        self._bins = np.zeros(1 + math.ceil(math.log(self.HIGHEST_S / self.LOWEST_S) / self._WIDTH), np.int64)
+        self._max_s = 0.0
+
+    def record(self, duration_s: float, count: int = 1) -> None:
+        """Count a duration `count` times; one outside the range goes into the nearest bin."""
+        position = int(math.log(max(duration_s, self.LOWEST_S) / self.LOWEST_S) / self._WIDTH)
+        self._bins[min(position, len(self._bins) - 1)] += count
+        self._max_s = max(self._max_s, duration_s)
+
+    def percentiles(self) -> Percentiles:
+        """The distribution so far: the smallest bin that at least 50, 95 and 99 % of the durations do not exceed."""
+        total = int(self._bins.sum())
+        if not total:
+            return Percentiles(0, math.nan, math.nan, math.nan, math.nan)
+        reached = np.cumsum(self._bins)
+        values = []
+        for percent in (50, 95, 99):
+            position = int(np.searchsorted(reached, math.ceil(total * percent / 100)))
+            middle = self.LOWEST_S * math.exp((position + 0.5) * self._WIDTH)
+            values.append(1e3 * min(middle, self._max_s))
+        return Percentiles(total, values[0], values[1], values[2], 1e3 * self._max_s)
+
+
+class Meters:
+    """The meters of one stream."""
+
+    #: In the order data flows. "features" is per frame, the last three per decision; "latency" is from the arrival of
+    #: a window's last sample to its decision, queueing included.
+    STAGES = ("resample", "features", "engine", "smoothing", "latency")
+
+    def __init__(self) -> None:
+        self.stages = {name: Histogram() for name in self.STAGES}
+        self.dropped_samples = 0
+        self.audio_s = 0.0
+        self.busy_s = 0.0
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Record how long the block takes as one pass of `stage`."""
+        start = time.perf_counter()
+        yield
+        self.record(stage, time.perf_counter() - start)
+
+    def record(self, stage: str, duration_s: float, count: int = 1) -> None:
+        """Record `count` passes of `stage` that took `duration_s` in all."""
+        self.busy_s += duration_s
+        if count:
+            self.stages[stage].record(duration_s / count, count)
+
+    def record_latency(self, duration_s: float) -> None:
+        """Record one decision's latency; unlike a stage's time it does not make the stream busier."""
+        self.stages["latency"].record(duration_s)
+
+    @property
+    def real_time_factor(self) -> float:
+        """Processing time per second of audio: under 1 keeps up with a microphone; NaN before any audio."""
+        return self.busy_s / self.audio_s if self.audio_s else math.nan
+
+    def summary(self) -> dict[str, dict[str, float]]:
+        """Percentiles of each stage, as plain values by name."""
+        return {name: vars(histogram.percentiles()) for name, histogram in self.stages.items()}

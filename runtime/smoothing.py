@@ -1,0 +1,109 @@
+"""From jumpy per-window logits to a steady decision: softmax, a running average, and hysteresis."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import InputError
+
+#: What a decision is: a scene just taken, the same scene kept, or none that is certain enough.
+State = Literal["entered", "held", "uncertain"]
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Probabilities (n_classes,) of finite logits (n_classes,), in float64 so that they sum to 1."""
+    powers = np.exp(logits.astype(np.float64) - float(logits.max()))
+    probabilities: NDArray[np.float64] = powers / powers.sum()
+    return probabilities
+
+
+class Average(Protocol):
+    """A running mean of probability vectors."""
+
+    def update(self, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Take in one vector (n_classes,) and return the mean so far."""
+        ...
+
+
+class ExponentialAverage:
+    """Exponential mean: a vector's weight falls to 1/e after `time_constant_s`; 0 s means no averaging.
+
+    While the stream is younger than its time constant the weights are renormalised (as Adam does), so that the first
+    window does not count for more than the others.
+    """
+
+    def __init__(self, time_constant_s: float, step_s: float) -> None:
+        _check_smoothing(time_constant_s)
+        self._keep = math.exp(-step_s / time_constant_s) if time_constant_s > 0 else 0.0
+        self._sum: NDArray[np.float64] | None = None
+        self._weight = 0.0
+
+    def update(self, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Take in one vector (n_classes,) and return the mean so far."""
+        before = 0.0 if self._sum is None else self._keep * self._sum
+        self._sum = before + (1.0 - self._keep) * probabilities
+        self._weight = self._keep * self._weight + (1.0 - self._keep)
+        return self._sum / self._weight
+
+
+class MovingAverage:
+    """Plain mean over the vectors of the last `length_s`, at least one."""
+
+    def __init__(self, length_s: float, step_s: float) -> None:
+        _check_smoothing(length_s)
+        self._recent: deque[NDArray[np.float64]] = deque(maxlen=max(1, round(length_s / step_s)))
+
+    def update(self, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Take in one vector (n_classes,) and return the mean so far."""
+        self._recent.append(probabilities)
+        mean: NDArray[np.float64] = np.mean(list(self._recent), axis=0)
+        return mean
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """A scene is taken at probability `enter` and given up under `leave`; 0 < leave <= enter <= 1."""
+
+    enter: float = 0.5
+    leave: float = 0.35
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.leave <= self.enter <= 1.0:
+            raise InputError(
+                f"thresholds enter {self.enter} and leave {self.leave} do not fit: expected 0 < leave <= enter <= 1"
+            )
+
+
+class Hysteresis:
+    """Keeps a scene until its probability falls under `leave`, or a likelier one reaches `enter`.
+
+    So a decision that hovers around one threshold does not flicker, and silence between two scenes is "uncertain"
+    rather than a guess.
+    """
+
+    def __init__(self, thresholds: Thresholds) -> None:
+        self.thresholds = thresholds
+        self.scene: int | None = None
+
+    def update(self, probabilities: NDArray[np.float64]) -> State:
+        """Take in averaged probabilities (n_classes,); `scene` is then the index of the scene decided on, or None."""
+        best, before = int(probabilities.argmax()), self.scene
+        if before is not None and probabilities[before] < self.thresholds.leave:
+            self.scene = None
+        likelier = self.scene is None or probabilities[best] > probabilities[self.scene]
+        if likelier and probabilities[best] >= self.thresholds.enter:
+            self.scene = best
+        if self.scene is None:
+            return "uncertain"
+        return "held" if self.scene == before else "entered"
+
+
+def _check_smoothing(length_s: float) -> None:
+    if not (math.isfinite(length_s) and length_s >= 0.0):
+        raise InputError(f"smoothing over {length_s} s is not possible: expected 0 s (none) or more")

@@ -1,0 +1,247 @@
+"""A microphone through PortAudio, at its native rate, that never hangs and counts what it loses.
+
+What a sound card's driver reports is not enough: an unplugged device raises nothing, a suspended one merely falls
+silent, and whole seconds go missing without `input_overflow`. So lost samples are found by counting frames against the
+clock (`ClockLoss`), and a device that sends nothing for a while ends the stream with an error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import InputError, UnavailableError
+from .sources import BLOCK_S, Block
+
+#: A consumer may fall this far behind before the oldest audio is thrown away.
+QUEUE_S = 2.0
+
+#: Without a sample for this long, a device counts as dead.
+DEAD_S = 2.0
+
+#: Exact zeros for this long mean a muted or unconnected input: worth a word, as no room is that quiet.
+MUTED_S = 5.0
+
+
+class ClockLoss:
+    """Finds lost samples by comparing the frames received with the clock.
+
+    Deficit = elapsed time * rate - frames received. Callbacks come late and in bursts, which makes the deficit jump up
+    and fall back, so only its minimum over a window of `WINDOW_S` counts: that rises for good when samples are gone. A
+    sound card's clock differs from the computer's by up to some hundred parts per million; a rise no faster than that
+    is drift, anything above it that adds up to `TOLERANCE_S` is loss.
+    """
+
+    WINDOW_S = 1.0
+    TOLERANCE_S = 0.04  # callbacks were seen up to 25 ms late
+    DRIFT = 500e-6
+
+    def __init__(self, sample_rate_hz: int) -> None:
+        self.lost = 0
+        self._rate = sample_rate_hz
+        self._received = 0
+        self._start_s: float | None = None
+        self._window_start_s = 0.0
+        self._lowest_s = 0.0
+        self._floor_s: float | None = None
+
+    def update(self, frames: int, now_s: float) -> int:
+        """Count `frames` received at `now_s` (any steady clock); returns the samples lost so far."""
+        if self._start_s is None:
+            self._start_s = now_s - frames / self._rate
+            self._begin(now_s, 0.0)
+        self._received += frames
+        deficit_s = now_s - self._start_s - self._received / self._rate
+        self._lowest_s = min(self._lowest_s, deficit_s)
+        span_s = now_s - self._window_start_s
+        # A window that a silence stretched began before it, with a low deficit: what the silence cost shows in the
+        # next one, after the device has had a second to hand over what it kept.
+        if span_s >= self.WINDOW_S:
+            self._close(span_s)
+            self._begin(now_s, deficit_s)
+        return self.lost
+
+    def _begin(self, now_s: float, deficit_s: float) -> None:
+        self._window_start_s, self._lowest_s = now_s, deficit_s
+
+    def _close(self, span_s: float) -> None:
+        if self._floor_s is None:
+            self._floor_s = self._lowest_s
+        rise_s = self._lowest_s - self._floor_s
+        # What a slow device hands over after more than a window was late, not lost: it is taken back.
+        if rise_s > self.TOLERANCE_S or (rise_s < -self.TOLERANCE_S and self.lost):
+            self.lost = max(0, self.lost + round(rise_s * self._rate))
+            self._floor_s = self._lowest_s
+        else:
+            self._floor_s += min(rise_s, self.DRIFT * span_s)
+
+
+@dataclass(frozen=True)
+class InputDevice:
+    """One input that PortAudio offers."""
+
+    index: int
+    name: str
+    host_api: str
+    channels: int
+    sample_rate_hz: int
+    is_default: bool
+
+
+def input_devices() -> list[InputDevice]:
+    """Every input of this machine; raises `UnavailableError` when PortAudio is missing."""
+    sounddevice = _sounddevice()
+    apis = sounddevice.query_hostapis()
+    try:
+        default = sounddevice.query_devices(kind="input")["index"]
+    except (sounddevice.PortAudioError, ValueError):
+        default = -1
+    return [
+        InputDevice(
+            index=int(device["index"]),
+            name=str(device["name"]),
+            host_api=str(apis[device["hostapi"]]["name"]),
+            channels=int(device["max_input_channels"]),
+            sample_rate_hz=round(device["default_samplerate"]),
+            is_default=device["index"] == default,
+        )
+        for device in sounddevice.query_devices()
+        if device["max_input_channels"] > 0
+    ]
+
+
+def find_input(wanted: str | None) -> InputDevice:
+    """The default input, or the one with the index or (part of) the name `wanted`.
+
+    Raises `UnavailableError` when the machine has no input, `InputError` that lists the inputs when none or several
+    match.
+    """
+    devices = input_devices()
+    if not devices:
+        raise UnavailableError("this machine has no audio input: plug in a microphone, or listen to --source FILE")
+    if wanted is None:
+        return next((device for device in devices if device.is_default), devices[0])
+    exact = [device for device in devices if wanted in (str(device.index), device.name)]
+    similar = [device for device in devices if wanted.lower() in device.name.lower()]
+    found = exact or similar
+    if len(found) == 1:
+        return found[0]
+    names = "; ".join(f"{device.index}: {device.name}" for device in (found or devices))
+    problem = f"{len(found)} inputs match" if found else "no input matches"
+    raise InputError(f"{problem} --device {wanted!r}, expected one of: {names} (`tinyscene devices` lists them)")
+
+
+class Microphone:
+    """An input device, its channels averaged, through a bounded queue."""
+
+    def __init__(
+        self,
+        device: str | None = None,
+        sample_rate_hz: int | None = None,
+        log: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        """Choose an input as `find_input` does and its native rate unless one is given; `log` takes warnings."""
+        self.device = find_input(device)
+        self.name = self.device.name
+        self.sample_rate_hz = sample_rate_hz or self.device.sample_rate_hz
+        self._log = log
+        block = max(1, round(BLOCK_S * self.sample_rate_hz))
+        self._blocksize = block
+        self._queue: queue.Queue[Block] = queue.Queue(max(2, round(QUEUE_S / BLOCK_S)))
+        self._clock = ClockLoss(self.sample_rate_hz)
+        self._overrun = 0  # samples thrown away because the consumer was too slow
+        self._finished = threading.Event()
+
+    def blocks(self) -> Generator[Block, None, None]:
+        """Blocks until the iterator is closed; raises `UnavailableError` when the device cannot be opened, is
+        unplugged, or sends nothing for `DEAD_S`."""
+        stream = self._open()
+        try:
+            muted = 0
+            while True:
+                block = self._next()
+                silent = not block.samples.any()
+                muted = muted + len(block.samples) if silent else 0
+                if 0 <= muted - MUTED_S * self.sample_rate_hz < len(block.samples) and silent:
+                    self._log(f"{self.name} has sent only zeros for {MUTED_S:.0f} s: is it muted?")
+                yield block
+        finally:
+            # abort, not stop: stop waits for the device, for ever if it is suspended.
+            stream.abort(ignore_errors=True)
+            stream.close(ignore_errors=True)
+
+    def _next(self) -> Block:
+        deadline = time.perf_counter() + DEAD_S
+        while True:
+            try:
+                return self._queue.get(timeout=0.1)
+            except queue.Empty:
+                if self._finished.is_set():
+                    raise UnavailableError(
+                        f"microphone {self.name!r} stopped (unplugged?): `tinyscene devices` lists what is there"
+                    ) from None
+                if time.perf_counter() > deadline:
+                    raise UnavailableError(
+                        f"microphone {self.name!r} has sent nothing for {DEAD_S:.0f} s: check that it is not "
+                        "suspended or in use by another program"
+                    ) from None
+
+    def _receive(self, data: NDArray[np.float32], frames: int, moment: Any, status: Any) -> None:
+        """PortAudio's callback, in its own thread: `data` is (frames, channels) and only valid during the call."""
+        now = time.perf_counter()
+        lost = self._clock.update(frames, now)
+        mono = data[:, 0].copy() if data.shape[1] == 1 else data.mean(axis=1, dtype=np.float32)
+        while True:
+            try:
+                self._queue.put_nowait(Block(mono, now, lost + self._overrun))
+                return
+            except queue.Full:
+                pass
+            # What is being said now is worth more than what was said two seconds ago.
+            with contextlib.suppress(queue.Empty):
+                self._overrun += len(self._queue.get_nowait().samples)
+
+    def _open(self) -> Any:
+        sounddevice = _sounddevice()
+        most = self.device.channels
+        error: Exception | None = None
+        # Stereo where there is, as one of two capsules may be the live one; a plug-in device that offers 32 channels
+        # gives two, an array that takes only its full number gets that.
+        for channels in dict.fromkeys((min(most, 2), 1, most)):
+            try:
+                stream = sounddevice.InputStream(
+                    device=self.device.index,
+                    samplerate=self.sample_rate_hz,
+                    channels=channels,
+                    dtype="float32",
+                    blocksize=self._blocksize,
+                    latency="high",
+                    callback=self._receive,
+                    finished_callback=self._finished.set,
+                )
+                stream.start()
+                return stream
+            except sounddevice.PortAudioError as failed:
+                error = error or failed
+        raise UnavailableError(
+            f"cannot open microphone {self.name!r} at {self.sample_rate_hz} Hz ({error}): "
+            "try another --rate or --device; `tinyscene devices` lists them"
+        ) from error
+
+
+def _sounddevice() -> Any:
+    try:
+        import sounddevice
+    except OSError as error:  # the Python package is there, the system's library is not
+        raise UnavailableError(
+            f"a microphone needs the PortAudio library ({error}): run `apt-get install libportaudio2`"
+        ) from error
+    return sounddevice
