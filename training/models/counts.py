@@ -1,8 +1,8 @@
 """What a network costs, layer by layer, in the convention of DCASE's calculators (NeSsi, torchinfo).
 
 A convolution costs (weights + bias) x output positions, another layer its weight and bias once, and everything else
-(pooling, sums, GRN's two scalars) no multiply-accumulate; batch norms are counted as they stand, not folded. A parameter
-is one byte, as in an int8 network whose every parameter is stored in 8 bits.
+(pooling, sums, GRN's two scalars) no multiply-accumulate; batch norms are counted as they stand, not folded. Each
+parameter is one byte, as in an int8 network whose every parameter is stored in 8 bits.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Global response normalisation, and the form of it that costs nothing on the device.
 
-GRN (Woo et al., "ConvNeXt V2", arXiv 2301.00808) scales each channel by its share of the response:
-g = L2 norm of the channel over frequency and time, n = g / (mean of g over channels + 1e-6), y = gamma * (x * n) + beta + x.
-No integer engine runs it whole. In trained networks n hardly changes from clip to clip, so `FrozenGRN` replaces it by its
-running mean: y = x * (1 + gamma * n) + beta is then an affine map per channel, which folds into the next convolution.
+GRN (Woo et al., "ConvNeXt V2", arXiv 2301.00808) scales each channel by its share of the response: with g the L2 norm
+of a channel over frequency and time, n = g / (mean of g over channels + 1e-6) and y = gamma * (x * n) + beta + x.
+No integer engine runs it whole. In trained networks n hardly changes from clip to clip, so `FrozenGRN` replaces it by
+its running mean: y = x * (1 + gamma * n) + beta is then affine in each channel and folds into the next convolution.
 """
 
 from __future__ import annotations

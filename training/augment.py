@@ -1,0 +1,101 @@
+"""Variations of a batch in training: when a clip starts, which microphone heard it, how its spectrum is coloured.
+
+Every draw comes from the generator that is passed in, on the CPU, so that a batch is the same whatever the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from ..runtime.audio import read_mono
+from ..runtime.errors import InputError
+
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg")
+
+
+def roll(wave: Tensor, max_shift: int, generator: Generator) -> Tensor:
+    """Rotate each item by its own draw from [-max_shift, max_shift] samples; (batch, n) -> (batch, n)."""
+    batch, n = wave.shape
+    shift = torch.randint(-max_shift, max_shift + 1, (batch,), generator=generator)
+    # A rotation is a window of the clip laid twice end to end, so one gather of whole rows does it.
+    windows = torch.cat([wave, wave], dim=1).unfold(1, n, 1)
+    return windows[torch.arange(batch, device=wave.device), ((-shift) % n).to(wave.device)]
+
+
+class DeviceImpulseResponses:
+    """Convolution of clips with measured microphone responses: clips of one device come to sound like many.
+
+    Morocutti et al., "Device-Robust Acoustic Scene Classification via Impulse Response Augmentation" (arXiv
+    2305.07499). Responses are (k, m) float32 at the clips' rate; convolved clips are cut to their length.
+    """
+
+    def __init__(self, responses: Sequence[np.ndarray], clip_samples: int) -> None:
+        longest = min(max(len(response) for response in responses), clip_samples)
+        # Long enough that nothing wraps around into the part that is kept, and a power of two.
+        self.n_fft = 1 << (clip_samples + longest - 2).bit_length()
+        padded = np.zeros((len(responses), longest), dtype=np.float32)
+        for row, response in zip(padded, responses, strict=True):
+            row[: len(response)] = response[:longest]
+        self.spectra = torch.fft.rfft(torch.from_numpy(padded), n=self.n_fft)
+
+    def __len__(self) -> int:
+        return len(self.spectra)
+
+    def to(self, device: torch.device) -> DeviceImpulseResponses:
+        """Move the responses to `device`; returns itself."""
+        self.spectra = self.spectra.to(device)
+        return self
+
+    def __call__(self, wave: Tensor, eligible: Tensor, probability: float, generator: Generator) -> Tensor:
+        """Convolve each `eligible` item ((batch,) bool) with probability `probability`, with a response of its own."""
+        draws = torch.rand(len(wave), generator=generator)
+        choice = torch.randint(len(self.spectra), (len(wave),), generator=generator)
+        chosen = ((draws < probability) & eligible.cpu()).nonzero()[:, 0]
+        if not len(chosen):
+            return wave
+        items = chosen.to(wave.device)
+        spectrum = torch.fft.rfft(wave[items], n=self.n_fft)
+        spectrum *= self.spectra[choice[chosen].to(self.spectra.device)]
+        convolved = torch.fft.irfft(spectrum, n=self.n_fft)[:, : wave.shape[1]]
+        return wave.index_copy(0, items, convolved)
+
+
+def read_impulse_responses(folder: Path, sample_rate_hz: int, clip_samples: int) -> DeviceImpulseResponses:
+    """Read every recording in `folder` (any rate) as an impulse response; raises `InputError` when there is none."""
+    if not folder.is_dir():
+        raise InputError(f"no folder of impulse responses at {folder}: give another as dir_folder")
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
+    if not files:
+        raise InputError(f"{folder} has no {', '.join(AUDIO_SUFFIXES)} files: give another folder as dir_folder")
+    responses = [read_mono(path, sample_rate_hz) for path in files]
+    for path, response in zip(files, responses, strict=True):
+        if not np.any(response):
+            raise InputError(f"{path} is silent, it cannot be an impulse response: take it out of {folder}")
+    return DeviceImpulseResponses(responses, clip_samples)
+
+
+def freq_mixstyle(log_mel: Tensor, probability: float, alpha: float, generator: Generator) -> Tensor:
+    """Mix the spectral colour of each item with another's, for the whole batch with probability `probability`.
+
+    Freq-MixStyle (Kim et al., arXiv 2206.12513; Schmid et al.): mean and standard deviation of each frequency over
+    channels and time are replaced by their mix with those of a permuted batch, with a weight from Beta(alpha, alpha)
+    for each item; no gradient flows through the statistics. (batch, channels, freq, time) -> the same shape.
+    """
+    if torch.rand((), generator=generator).item() >= probability:
+        return log_mel
+    batch = len(log_mel)
+    permutation = torch.randperm(batch, generator=generator).to(log_mel.device)
+    # torch draws from Beta with the global generator only, numpy with one of its own.
+    seed = int(torch.randint(2**62, (), generator=generator))
+    drawn = np.random.default_rng(seed).beta(alpha, alpha, size=(batch, 1, 1, 1)).astype(np.float32)
+    weight = torch.from_numpy(drawn).to(log_mel.device)
+    variance, mean = torch.var_mean(log_mel.detach(), dim=(1, 3), keepdim=True)
+    deviation = (variance + 1e-6).sqrt()
+    mixed_mean = weight * mean + (1 - weight) * mean[permutation]
+    mixed_deviation = weight * deviation + (1 - weight) * deviation[permutation]
+    return (log_mel - mean) / deviation * mixed_deviation + mixed_mean

@@ -1,0 +1,156 @@
+"""Snippets of a fold, batch by batch, straight from the memory-mapped cache.
+
+The order of an epoch is a function of (seed, epoch) alone, and every random draw of a step one of (seed, epoch, step):
+a run that was killed and goes on from its last checkpoint therefore sees exactly what it would have seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Generator, Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from ..runtime.errors import InputError
+from ..runtime.output import Output
+from .data.cache import SnippetCache, open_cache
+from .data.corpus import Corpus, Fold, read_corpus
+
+#: Full scale of the cache's int16 samples.
+INT16_SCALE = 1.0 / 32768.0
+
+# Purposes of draws, so that an epoch's order and its first step's augmentation are independent.
+_ORDER, _STEP = 0, 1
+
+
+class Batch(NamedTuple):
+    """One batch; `teacher` are the precomputed logits of its clips, or empty (batch, 0)."""
+
+    wave: Tensor  # (batch, n_samples) int16
+    label: Tensor  # (batch,) int64
+    device: Tensor  # (batch,) int64, index into the cache's devices
+    teacher: Tensor  # (batch, n_classes or 0) float32
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """A corpus, its cache and the fold to train and evaluate on."""
+
+    corpus: Corpus
+    cache: SnippetCache
+    fold: Fold
+    fold_number: int
+    split: int | None = None  # per cent of the training side, DCASE 2024's lists
+
+    @cached_property
+    def train(self) -> NDArray[np.int64]:
+        """Indices of the training snippets."""
+        return self.cache.of_clips(self.fold.train)
+
+    @cached_property
+    def evaluate(self) -> NDArray[np.int64]:
+        """Indices of the evaluation snippets."""
+        return self.cache.of_clips(self.fold.evaluate)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The corpus' scenes: index is class number."""
+        return self.corpus.labels
+
+    @cached_property
+    def seen_devices(self) -> tuple[str, ...]:
+        """Devices with clips on the training side."""
+        return tuple(self.cache.devices[i] for i in np.unique(self.cache.device[self.train]))
+
+
+def open_data(
+    folder: Path, fold: int, split: int | None, cache_dir: Path | None, output: Output | None
+) -> TrainingData:
+    """Read the corpus in `folder`, build its cache when there is none, and choose a fold.
+
+    Raises `InputError` when either side of the fold is empty.
+    """
+    corpus = read_corpus(folder)
+    chosen = corpus.fold(fold, split)
+    for side in ("train", "evaluate"):
+        if not getattr(chosen, side):
+            raise InputError(f"fold {fold} of {folder} has no clips to {side}: run `tinyscene data check {folder}`")
+    return TrainingData(corpus, open_cache(corpus, cache_dir, output), chosen, fold, split)
+
+
+def step_generator(seed: int, epoch: int, step: int) -> Generator:
+    """The generator of all draws of one training step."""
+    return Generator().manual_seed(_mix(_STEP, seed, epoch, step))
+
+
+def _mix(*numbers: int) -> int:
+    # SeedSequence spreads neighbouring seeds over all 64 bits; torch takes 63 of them.
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+class EpochOrder(Sampler[NDArray[np.int64]]):
+    """Batches of positions in a new order each epoch (Lightning calls `set_epoch`)."""
+
+    def __init__(self, n: int, batch_size: int, seed: int) -> None:
+        self.n = n
+        self.batch_size = batch_size
+        self.seed = seed
+        self.epoch = 0
+        # A last batch of one item would leave Freq-MixStyle nothing to mix: it joins its neighbour.
+        self._stops = [stop for stop in range(batch_size, n, batch_size) if n - stop > 1]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch's order comes next."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._stops) + 1
+
+    def __iter__(self) -> Iterator[NDArray[np.int64]]:
+        order = np.random.default_rng(_mix(_ORDER, self.seed, self.epoch)).permutation(self.n)
+        yield from np.split(order, self._stops)
+
+
+class SnippetBatches(Dataset[Batch]):
+    """The batch at an array of positions among `indices`: one gather from the memory map, no work per item."""
+
+    def __init__(
+        self, cache: SnippetCache, indices: NDArray[np.int64], teacher: NDArray[np.float32] | None = None
+    ) -> None:
+        self.cache = cache
+        self.indices = indices
+        self.teacher = teacher
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, positions: NDArray[np.int64]) -> Batch:
+        chosen = self.indices[positions]
+        teacher = np.empty((len(chosen), 0), np.float32) if self.teacher is None else self.teacher[positions]
+        return Batch(
+            torch.from_numpy(self.cache.waves[chosen]),
+            torch.from_numpy(self.cache.label[chosen]),
+            torch.from_numpy(self.cache.device[chosen]),
+            torch.from_numpy(np.ascontiguousarray(teacher)),
+        )
+
+
+def train_loader(
+    data: TrainingData, batch_size: int, seed: int, teacher: NDArray[np.float32] | None = None
+) -> DataLoader[Batch]:
+    """Shuffled batches of the training side; `teacher` holds a row of logits for each of its snippets."""
+    order: Sampler[Any] = EpochOrder(len(data.train), batch_size, seed)
+    return DataLoader(SnippetBatches(data.cache, data.train, teacher), sampler=order, batch_size=None)
+
+
+def evaluate_loader(cache: SnippetCache, indices: NDArray[np.int64], batch_size: int = 64) -> DataLoader[Batch]:
+    """Batches of the snippets at `indices`, in order."""
+    order: Any = [np.arange(i, min(i + batch_size, len(indices))) for i in range(0, len(indices), batch_size)]
+    return DataLoader(SnippetBatches(cache, indices), sampler=order, batch_size=None)

@@ -1,0 +1,221 @@
+"""Settings of a training: a YAML file with a section for each verb, then `key=value` from the command line.
+
+The defaults are the published recipe's. Unknown keys and values of another type are refused; the settings that a run
+was trained with are saved beside it, phases worked out.
+"""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from ..runtime.budget import PRESETS
+from ..runtime.errors import InputError
+
+SECTIONS = ("teacher", "student", "qat")
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """What every training needs to know; phases of the schedule left at null take the recipe's share of `epochs`."""
+
+    epochs: int = 150
+    batch_size: int = 256
+    lr: float = 9e-4
+    weight_decay: float = 1e-4
+    warmup_epochs: float | None = None  # exponential rise; 14 of 150
+    rampdown_start: float | None = None  # end of the constant phase; 50 of 150
+    rampdown_epochs: float | None = None  # linear fall; 84 of 150
+    final_factor: float = 0.005  # of lr, after the fall
+    roll_samples: int = 4000
+    dir_folder: str | None = None  # impulse responses of microphones
+    dir_probability: float = 0.6
+    dir_devices: tuple[str, ...] = ("a",)  # devices whose clips are convolved; "*" is all of them
+    mixstyle_probability: float = 0.4
+    mixstyle_alpha: float = 0.3
+    fmax_jitter_hz: float = 500.0
+    freq_mask: int = 48  # mels
+    time_mask: int = 0  # frames
+    distill_lambda: float = 0.02  # weight of the labels against the teachers
+    temperature: float = 2.0
+    teacher_logits: str = "precomputed"  # once, of the clips as they are; "online": of each augmented batch
+    evaluate_every: int = 5  # epochs
+    seed: int = 0
+    device: str = "auto"  # "cpu", "cuda"
+    threads: int = 0  # torch's own choice when 0
+
+    def resolve(self) -> TrainSettings:
+        """The same settings with every phase of the schedule given in epochs, checked for sense."""
+        shares = {"warmup_epochs": 14 / 150, "rampdown_start": 50 / 150, "rampdown_epochs": 84 / 150}
+        missing = {key: round(share * self.epochs, 2) for key, share in shares.items() if getattr(self, key) is None}
+        settings = replace(self, **missing)
+        settings.check()
+        return settings
+
+    def check(self) -> None:
+        """Raise `InputError` naming the first setting that is out of its range."""
+        at_least_one = ("epochs", "batch_size", "evaluate_every")
+        not_negative = (
+            "weight_decay", "warmup_epochs", "rampdown_start", "rampdown_epochs", "roll_samples", "fmax_jitter_hz",
+            "freq_mask", "time_mask", "seed", "threads",
+        )  # fmt: skip
+        shares = ("final_factor", "dir_probability", "mixstyle_probability", "distill_lambda")
+        positive = ("lr", "mixstyle_alpha", "temperature")
+        for keys, holds, expected in (
+            (at_least_one, lambda value: value >= 1, "at least 1"),
+            (not_negative, lambda value: value >= 0, "not negative"),
+            (shares, lambda value: 0 <= value <= 1, "between 0 and 1"),
+            (positive, lambda value: value > 0, "positive"),
+        ):
+            for key in keys:
+                if not holds(getattr(self, key)):
+                    raise InputError(f"{key} is {getattr(self, key)}, expected a number that is {expected}")
+        self._check_choice("teacher_logits", ("precomputed", "online"))
+        self._check_choice("device", ("auto", "cpu", "cuda"))
+
+    def _check_choice(self, key: str, choices: Sequence[str]) -> None:
+        if getattr(self, key) not in choices:
+            raise InputError(f"{key} is {getattr(self, key)!r}, expected one of {', '.join(choices)}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as plain YAML values."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class NetworkSettings(TrainSettings):
+    """Settings of a training that makes its network."""
+
+    arch: str = "cpm"
+    base_channels: int = 32
+    channels_multiplier: float = 2.3  # cpm
+    expansion_rate: float = 3.0  # cpm
+    norm: str = "none"  # cpm: "none", "frozen", "grn"
+    rho: int = 8  # cpr: receptive field
+    budget: str = "none"  # "none", "default", "dcase"
+
+    def network_arguments(self) -> dict[str, Any]:
+        """The arguments of `build_model` for `arch`."""
+        keys = {
+            "cpm": ("base_channels", "channels_multiplier", "expansion_rate", "norm"),
+            "cpr": ("base_channels", "rho"),
+        }
+        return {key: getattr(self, key) for key in keys[self.arch]}
+
+    def check(self) -> None:
+        """Raise `InputError` naming the first setting that is out of its range."""
+        super().check()
+        self._check_choice("arch", ("cpm", "cpr"))
+        self._check_choice("norm", ("none", "frozen", "grn"))
+        self._check_choice("budget", ("none", *PRESETS))
+        if self.base_channels < 1:
+            raise InputError(f"base_channels is {self.base_channels}, expected a number that is at least 1")
+
+
+@dataclass(frozen=True)
+class StudentSettings(NetworkSettings):
+    """The published student's recipe."""
+
+    budget: str = "default"
+
+
+@dataclass(frozen=True)
+class TeacherSettings(NetworkSettings):
+    """The published CP-ResNet teacher's recipe."""
+
+    arch: str = "cpr"
+    lr: float = 1e-3
+    weight_decay: float = 1e-3
+    dir_probability: float = 0.4
+    mixstyle_probability: float = 0.8
+    mixstyle_alpha: float = 0.4
+
+
+SettingsT = TypeVar("SettingsT", bound=TrainSettings)
+
+
+def load_settings(
+    kind: type[SettingsT], section: str, file: Path | None = None, overrides: Sequence[str] = ()
+) -> SettingsT:
+    """Settings of `kind` from its defaults, then `section` of the YAML `file`, then `key=value` `overrides`.
+
+    Raises `InputError` on an unknown section or key (naming the nearest), and on a value of another type.
+    """
+    values: dict[str, Any] = {}
+    if file is not None:
+        values |= {key: (value, f"{file}, {section}") for key, value in _read_section(file, section).items()}
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator:
+            raise InputError(f"{override!r} is not a setting: expected key=value, such as lr=0.001")
+        try:
+            values[key] = (yaml.safe_load(text), "command line")
+        except yaml.YAMLError as error:
+            raise InputError(f"{override!r}: the value is not valid YAML: {error!s:.100}") from error
+    types_of = typing.get_type_hints(kind)
+    known = [field.name for field in fields(kind)]
+    for key, (_, source) in values.items():
+        if key not in known:
+            close = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(known)}"
+            raise InputError(f"{source}: unknown setting {key!r}: {hint}")
+    converted = {key: _convert(key, value, types_of[key], source) for key, (value, source) in values.items()}
+    return typing.cast(SettingsT, kind(**converted).resolve())
+
+
+def _read_section(file: Path, section: str) -> Mapping[str, Any]:
+    try:
+        contents = yaml.safe_load(file.read_text())
+    except OSError as error:
+        raise InputError(f"cannot read the configuration {file}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} is not valid YAML: {' '.join(str(error).split()):.200}") from error
+    if contents is None:
+        return {}
+    if not isinstance(contents, dict) or not all(isinstance(part, dict | None) for part in contents.values()):
+        raise InputError(f"{file}: expected sections {', '.join(SECTIONS)}, each with its settings")
+    for name in contents:
+        if name not in SECTIONS:
+            close = difflib.get_close_matches(str(name), SECTIONS, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"expected {', '.join(SECTIONS)}"
+            raise InputError(f"{file}: unknown section {name!r}: {hint}")
+    return contents.get(section) or {}
+
+
+def _convert(key: str, value: Any, kind: Any, source: str) -> Any:
+    """`value` as the field's type; whole numbers pass for floats, and lists (or one word) for tuples of words."""
+    options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    if value is None and type(None) in options:
+        return None
+    wanted = next(option for option in options if option is not type(None))
+    if typing.get_origin(wanted) is tuple:
+        words = [value] if isinstance(value, str) else value
+        if isinstance(words, list) and all(isinstance(word, str) for word in words):
+            return tuple(words)
+    elif wanted is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        # YAML 1.1 reads "1e-3" as a word; nobody means one here.
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    elif type(value) is wanted:
+        return value
+    name = (
+        "a list of words"
+        if typing.get_origin(wanted) is tuple
+        else {int: "a whole number", float: "a number"}.get(wanted, "a word" if wanted is str else str(wanted))
+    )
+    raise InputError(f"{source}: {key} is {value!r}, expected {name}{' or null' if len(options) > 1 else ''}")
+
+
+def differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """One entry a key whose values differ: "lr: 0.001, now 0.002"."""
+    keys = [*new, *(key for key in old if key not in new)]
+    return [f"{key}: {old.get(key)}, now {new.get(key)}" for key in keys if old.get(key) != new.get(key)]

@@ -1,0 +1,156 @@
+"""One training step: waveforms in, augmented, as log-mels through the network, against labels and teachers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from ..runtime.errors import GateError
+from ..runtime.frontend_spec import FrontendSpec
+from .augment import DeviceImpulseResponses, freq_mixstyle, roll
+from .batches import INT16_SCALE, Batch, step_generator
+from .config import TrainSettings
+from .distill import TeacherEnsemble, distillation_loss
+from .features import LogMel
+from .metrics import evaluate_logits
+from .schedule import learning_rate_factor
+
+
+class SceneModule(pl.LightningModule):
+    """A network under training; nothing in it depends on what happened before but the weights and the optimiser.
+
+    Every draw of a step comes from a generator seeded by (seed, epoch, step), and the learning rate from the epoch.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        frontend: FrontendSpec,
+        settings: TrainSettings,
+        labels: tuple[str, ...],
+        devices: tuple[str, ...],
+        responses: DeviceImpulseResponses | None = None,
+        ensemble: TeacherEnsemble | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.settings = settings
+        self.labels = labels
+        self.features = LogMel(frontend, settings.fmax_jitter_hz, settings.freq_mask, settings.time_mask)
+        self.responses = responses
+        # In a tuple, where torch does not look: the teachers' weights do not belong into the student's checkpoints.
+        self._ensemble = (ensemble,)
+        everywhere = "*" in settings.dir_devices
+        self._convolved = torch.tensor([everywhere or name in settings.dir_devices for name in devices])
+        self._sums = torch.zeros(4)
+        self._logits: list[Tensor] = []
+        self._truth: list[Tensor] = []
+        self.history: dict[str, float] = {}  # the last epoch's figures, for the log
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam; its rate is set at each epoch's start."""
+        parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        return torch.optim.Adam(parameters, lr=self.settings.lr, weight_decay=self.settings.weight_decay)
+
+    def on_fit_start(self) -> None:
+        """Bring what is not part of the module to its device."""
+        if self.responses is not None:
+            self.responses.to(self.device)
+        if self._ensemble[0] is not None:
+            self._ensemble[0].to(self.device)
+
+    def on_train_epoch_start(self) -> None:
+        """Set the epoch's learning rate."""
+        s = self.settings
+        phases = (s.warmup_epochs, s.rampdown_start, s.rampdown_epochs)
+        assert None not in phases, "settings come resolved"
+        factor = learning_rate_factor(self.current_epoch, *phases, s.final_factor)  # type: ignore[arg-type]
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = s.lr * factor
+        self.history = {"epoch": self.current_epoch, "lr": s.lr * factor}
+        self._sums = torch.zeros(4, device=self.device)
+
+    def augment(self, batch: Batch, generator: Generator) -> Tensor:
+        """The batch's waveforms, varied, (batch, n_samples) float32."""
+        s = self.settings
+        wave = batch.wave.float().mul_(INT16_SCALE)
+        if self.responses is not None and s.dir_probability:
+            wave = self.responses(wave, self._convolved[batch.device.cpu()], s.dir_probability, generator)
+        if s.roll_samples:
+            wave = roll(wave, s.roll_samples, generator)
+        return wave
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Loss of one batch; raises `GateError` when it is no number."""
+        s = self.settings
+        generator = step_generator(s.seed, self.current_epoch, batch_idx)
+        wave = self.augment(batch, generator)
+        with torch.no_grad():
+            log_mel = self.features(wave, generator)
+            if s.mixstyle_probability:
+                log_mel = freq_mixstyle(log_mel, s.mixstyle_probability, s.mixstyle_alpha, generator)
+        # Dropout and its like draw from torch's global generator, which is thereby as repeatable as the others.
+        torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+        logits = self.model(log_mel.contiguous(memory_format=torch.channels_last))
+        label_loss = F.cross_entropy(logits, batch.label)
+        distill_loss = torch.zeros_like(label_loss)
+        loss = label_loss
+        if (teacher := self._teacher_logits(batch, wave)) is not None:
+            distill_loss = distillation_loss(logits, teacher, s.temperature)
+            loss = s.distill_lambda * label_loss + (1 - s.distill_lambda) * distill_loss
+        if not torch.isfinite(loss):
+            rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+            raise GateError(
+                f"the loss became {loss.item()} in epoch {self.current_epoch + 1}, step {batch_idx + 1} "
+                f"(learning rate {rate:.2g}): start a new run with a smaller lr"
+            )
+        with torch.no_grad():
+            correct = (logits.argmax(dim=1) == batch.label).sum()
+            n = len(batch.label)
+            self._sums += torch.stack([loss * n, label_loss * n, distill_loss * n, correct])
+        self.log("loss", loss, prog_bar=True, logger=False, on_step=True, on_epoch=False)
+        return loss
+
+    def _teacher_logits(self, batch: Batch, wave: Tensor) -> Tensor | None:
+        if batch.teacher.shape[1]:
+            return batch.teacher
+        if self._ensemble[0] is not None:
+            with torch.no_grad():
+                return self._ensemble[0](wave)
+        return None
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the last evaluation's logits."""
+        self._logits, self._truth = [], []
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Collect the logits of one batch of the evaluation side."""
+        log_mel = self.features(batch.wave.float().mul_(INT16_SCALE))
+        self._logits.append(self.model(log_mel.contiguous(memory_format=torch.channels_last)).float().cpu())
+        self._truth.append(batch.label.cpu())
+
+    def on_validation_epoch_end(self) -> None:
+        """Score what was collected."""
+        logits, truth = torch.cat(self._logits), torch.cat(self._truth)
+        metrics = evaluate_logits(logits.numpy(), truth.numpy(), self.labels)
+        self.history["evaluate_loss"] = F.cross_entropy(logits, truth).item()
+        self.history["evaluate_accuracy"] = metrics["accuracy"]
+        self.history["evaluate_macro"] = metrics["macro"]
+        self.log("accuracy", metrics["accuracy"], prog_bar=True, logger=False)
+
+    def close_epoch(self) -> dict[str, Any]:
+        """The epoch's figures by name, handed to the loggers too."""
+        n = float(len(self.trainer.train_dataloader.dataset))
+        loss, label_loss, distill_loss, accuracy = (float(value) for value in self._sums.cpu() / n)
+        self.history["train_loss"] = loss
+        if distill_loss:
+            self.history |= {"train_label_loss": label_loss, "train_distill_loss": distill_loss}
+        self.history["train_accuracy"] = accuracy
+        for logger in self.loggers:
+            figures = {key: value for key, value in self.history.items() if key != "epoch"}
+            logger.log_metrics(figures, step=self.current_epoch)
+        return dict(self.history)

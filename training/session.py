@@ -1,0 +1,113 @@
+"""A training as the command line asks for it: data, settings, teachers, budget, network, and the run at the end."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import nn
+
+from ..runtime.budget import preset
+from ..runtime.output import Output
+from .batches import TrainingData
+from .config import NetworkSettings, TrainSettings
+from .distill import check_teachers
+from .models.build import build_model, check_budget, frontend_for
+from .models.counts import layer_costs, totals
+from .run import WEIGHTS, Run, load_run, save_run
+from .trainer import begin_run, fit
+
+
+def train_network(
+    kind: str,
+    settings: NetworkSettings,
+    data: TrainingData,
+    out: Path,
+    output: Output,
+    teachers: Sequence[Run] = (),
+    callbacks: Sequence[Callback] = (),
+) -> Run:
+    """Train a new network as a run of `kind` ("student", "teacher") at `out`, or go on where it stopped.
+
+    A finished run is returned as it is. The budget is checked on the untrained network before anything is written.
+    Raises `GateError` when it is broken, `InputError` when `out` was started with other settings.
+    """
+    arguments = settings.network_arguments()
+    n_classes = len(data.labels)
+    if settings.budget != "none":
+        check_budget(settings.arch, arguments, n_classes, preset(settings.budget))
+    check_teachers(teachers, data.labels)
+    if begin_run(out, run_config(kind, settings, data, teachers)):
+        output.log(f"{out} is finished already: nothing to train")
+        return load_run(out)
+    # The start is the seed's alone: resuming builds the same network, then loads the checkpoint over it.
+    torch.manual_seed(settings.seed)
+    model = build_model(settings.arch, arguments, n_classes)
+    frontend = frontend_for(settings.arch)
+    parameters, macs = network_size(model, settings.arch)
+    sides = f"{len(data.train):,} snippets to train on, {len(data.evaluate):,} to evaluate on"
+    output.log(f"{kind} {settings.arch}: {parameters:,} parameters, {macs / 1e6:.2f} M MACs; {sides}")
+    metrics = fit(model, frontend, settings, data, out, output, teachers=teachers, callbacks=callbacks)
+    return save_run(
+        out,
+        kind=kind,
+        arch=settings.arch,
+        arguments=arguments,
+        labels=data.labels,
+        frontend=frontend,
+        weights=model.state_dict(),
+        metrics={**metrics, "parameters": parameters, "macs": macs},
+        provenance=provenance(settings, data, teachers),
+    )
+
+
+def network_size(model: nn.Module, arch: str) -> tuple[int, int]:
+    """(parameters, multiply-accumulates) of a network for one clip of its front end."""
+    frontend = frontend_for(arch)
+    return totals(layer_costs(model, frontend.n_mels, frontend.n_frames()))
+
+
+def run_config(kind: str, settings: TrainSettings, data: TrainingData, teachers: Sequence[Run] = ()) -> dict[str, Any]:
+    """All that decides a training's result, for `config.yaml`: where the data lies is not part of it, its hash is."""
+    return {
+        "kind": kind,
+        **settings.to_dict(),
+        "teachers": [run.files[WEIGHTS] for run in teachers],
+        "labels": list(data.labels),
+        "fold": data.fold_number,
+        "split": data.split,
+        "data_hash": data.cache.data_hash,
+    }
+
+
+def provenance(settings: TrainSettings, data: TrainingData, teachers: Sequence[Run] = ()) -> dict[str, Any]:
+    """Where a run comes from: data, seeds, teachers, versions, machine, date."""
+    return {
+        "data": data.corpus.root.resolve().name,
+        "data_hash": data.cache.data_hash,
+        "fold": data.fold_number,
+        "split": data.split,
+        "snippets": {"train": len(data.train), "evaluate": len(data.evaluate)},
+        "seed": settings.seed,
+        "settings": settings.to_dict(),
+        "teachers": [_teacher(run) for run in teachers],
+        "versions": {name: version(name) for name in ("tinyscene", "torch", "lightning", "numpy")},
+        "machine": {"system": platform.platform(), "python": platform.python_version()},
+        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def _teacher(run: Run) -> Mapping[str, Any]:
+    return {
+        "run": run.path.name,
+        "arch": run.arch,
+        "arguments": dict(run.arguments),
+        "weights_sha256": run.files[WEIGHTS],
+        "accuracy": run.metrics.get("accuracy"),
+    }

@@ -1,0 +1,205 @@
+"""The verbs `train teacher`, `train student`, `import cpjku` and `evaluate`. Torch is imported when one runs."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..runtime.cli import Verb
+from ..runtime.errors import require
+from ..runtime.output import Output, format_table
+
+if TYPE_CHECKING:
+    from .run import Run
+
+
+def add_data_arguments(parser: argparse.ArgumentParser, required: bool = True) -> None:
+    """Options that choose a corpus, a fold of it, and where its cache lies."""
+    parser.add_argument(
+        "--data", type=Path, required=required, metavar="DIR", help="corpus in TAU layout, or a folder a scene"
+    )
+    parser.add_argument("--fold", type=int, default=1, help="fold of evaluation_setup")
+    parser.add_argument(
+        "--split", type=int, choices=(5, 10, 25, 50, 100), help="per cent of the training side (DCASE 2024's lists)"
+    )
+    parser.add_argument(
+        "--cache", type=Path, metavar="DIR", help="folder of snippet caches (default: ~/.cache/tinyscene)"
+    )
+
+
+def add_training_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of every training verb."""
+    add_data_arguments(parser)
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="RUN", help="run folder; one that was interrupted is gone on with"
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML with sections teacher, student, qat")
+    parser.add_argument("settings", nargs="*", metavar="key=value", help="settings over the configuration's")
+
+
+def _teacher_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--arch", choices=("cpr", "cpm"), help="network (default: the configuration's, else cpr)")
+    add_training_arguments(parser)
+
+
+def _student_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--teacher",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="RUN",
+        help="run to distil from, repeated for an ensemble; without one the student learns from the labels alone",
+    )
+    add_training_arguments(parser)
+
+
+def _train_teacher(arguments: argparse.Namespace, output: Output) -> None:
+    require("lightning", "train")
+    from .config import TeacherSettings, load_settings
+
+    overrides = [f"arch={arguments.arch}"] if arguments.arch else []
+    settings = load_settings(TeacherSettings, "teacher", arguments.config, [*overrides, *arguments.settings])
+    _train("teacher", settings, arguments, output)
+
+
+def _train_student(arguments: argparse.Namespace, output: Output) -> None:
+    require("lightning", "train")
+    from .config import StudentSettings, load_settings
+
+    settings = load_settings(StudentSettings, "student", arguments.config, arguments.settings)
+    _train("student", settings, arguments, output)
+
+
+def _train(kind: str, settings: Any, arguments: argparse.Namespace, output: Output) -> None:
+    from .batches import open_data
+    from .run import load_run
+    from .session import train_network
+
+    teachers = [load_run(path) for path in getattr(arguments, "teacher", [])]
+    data = open_data(arguments.data, arguments.fold, arguments.split, arguments.cache, output)
+    report(train_network(kind, settings, data, arguments.out, output, teachers), output)
+
+
+def report(run: Run, output: Output) -> None:
+    """Print a finished run: what it is and what it scores."""
+    metrics = run.metrics
+    text = (
+        f"{run.path}: {run.kind} {run.arch}, {metrics['parameters']:,} parameters, {metrics['macs'] / 1e6:.2f} M MACs"
+    )
+    output.record(
+        "tinyscene.trained/1",
+        f"{text}\n\n{_table({str(run.path): metrics})}\n\n{_scenes(metrics)}",
+        run=str(run.path),
+        kind=run.kind,
+        arch=run.arch,
+        arguments=dict(run.arguments),
+        metrics=dict(metrics),
+    )
+
+
+def _table(models: Mapping[str, Mapping[str, Any]]) -> str:
+    groups = [group for group in ("real", "seen", "unseen") if any(group in m["groups"] for m in models.values())]
+    with_agreement = any("agreement" in metrics for metrics in models.values())
+    rows = [
+        [
+            name,
+            *([metrics.get("agreement")] if with_agreement else []),
+            metrics["accuracy"],
+            metrics["macro"],
+            metrics["clip_accuracy"],
+            *(metrics["groups"].get(group) for group in groups),
+            metrics["n"],
+        ]
+        for name, metrics in models.items()
+    ]
+    agrees = ["agreement"] if with_agreement else []
+    return format_table(["model", *agrees, "accuracy", "macro", "clip accuracy", *groups, "snippets"], rows)
+
+
+def _scenes(metrics: Mapping[str, Any]) -> str:
+    return format_table(["scene", "accuracy"], metrics["per_scene"].items())
+
+
+def _import_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", type=Path, metavar="CKPT", help="Lightning checkpoint of the published student")
+    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="run folder to write")
+
+
+def _import_cpjku(arguments: argparse.Namespace, output: Output) -> None:
+    require("safetensors", "train")
+    from .import_cpjku import import_checkpoint
+    from .session import network_size
+
+    run = import_checkpoint(arguments.checkpoint, arguments.out)
+    parameters, macs = network_size(run.build(), run.arch)
+    output.record(
+        "tinyscene.imported/1",
+        f"{run.path}: {run.arch}, {len(run.labels)} scenes, {parameters:,} parameters, {macs / 1e6:.2f} M MACs",
+        run=str(run.path),
+        labels=list(run.labels),
+        parameters=parameters,
+        macs=macs,
+    )
+
+
+def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "models", type=Path, nargs="+", metavar="MODEL", help="run or bundle; the first is compared with"
+    )
+    add_data_arguments(parser)
+    parser.add_argument(
+        "--kernels", choices=("default", "reference"), default="default", help="LiteRT's kernels for int8 models"
+    )
+
+
+def _evaluate(arguments: argparse.Namespace, output: Output) -> None:
+    require("lightning", "train")
+    from .batches import open_data
+    from .evaluate import compare
+
+    data = open_data(arguments.data, arguments.fold, arguments.split, arguments.cache, output)
+    entries = compare(arguments.models, data, arguments.kernels, output)
+    for entry in entries:
+        output.record("tinyscene.evaluation/1", data=str(arguments.data), fold=arguments.fold, **entry)
+        if len(entry["shared_scenes"]) < len(data.labels):
+            output.log(
+                f"{entry['model']} knows {len(entry['shared_scenes'])} of the corpus' {len(data.labels)} scenes "
+                f"({', '.join(entry['shared_scenes'])}): accuracy is on their {entry['n']:,} snippets, "
+                f"agreement on all {entry['agreement_n']:,}"
+            )
+    if not output.as_json:
+        print(_table({entry["model"]: entry for entry in entries}))
+        if len(entries) == 1:
+            print("\n" + _scenes(entries[0]))
+
+
+TRAIN_TEACHER = Verb(
+    "train a teacher on a corpus",
+    "tinyscene train teacher --arch cpr --data build/synth --out runs/teacher epochs=20 batch_size=64",
+    _teacher_arguments,
+    _train_teacher,
+)
+
+TRAIN_STUDENT = Verb(
+    "train a student that fits a microcontroller, distilled from teachers when there are any",
+    "tinyscene train student --teacher runs/teacher --data build/synth --out runs/student base_channels=16",
+    _student_arguments,
+    _train_student,
+)
+
+IMPORT_CPJKU = Verb(
+    "turn the published CP-Mobile checkpoint into a run",
+    "tinyscene import cpjku c0a7nzin_epoch149.ckpt --out runs/tau22",
+    _import_arguments,
+    _import_cpjku,
+)
+
+EVALUATE = Verb(
+    "accuracy of runs and bundles side by side, and how often they agree with the first",
+    "tinyscene evaluate runs/student build/bundle --data build/synth --fold 1",
+    _evaluate_arguments,
+    _evaluate,
+)
