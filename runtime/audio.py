@@ -127,12 +127,19 @@ class AudioFile:
 
 
 def _ogg_is_closed(path: Path) -> bool:
-    """Whether the last Ogg page carries the end-of-stream flag (RFC 3533: bit 2 of byte 5 of its header)."""
+    """Whether the last Ogg page is whole and ends the stream.
+
+    RFC 3533: byte 5 of a page's header holds the flags, 4 for the end of the stream; byte 26 counts the segments whose
+    lengths follow, a byte each.
+    """
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - 70_000))  # a page is at most 65,307 bytes
         tail = file.read()
-    page = tail.rfind(b"OggS")
-    return 0 <= page < len(tail) - 5 and bool(tail[page + 5] & 4)
+    page = tail[max(0, tail.rfind(b"OggS")) :]
+    if len(page) < 27 or not page[5] & 4:
+        return False
+    body = 27 + page[26]
+    return len(page) >= body + sum(page[27:body])
 
 
 def _reason(error: Exception) -> str:

@@ -47,8 +47,8 @@ class StreamingLogMel:
         self._half = spec.win_length // 2
         # In float32 the product is rounded before the difference is, for one sample as for a block of them.
         self._weight = np.float32(spec.preemphasis)
-        # The kept tail is shorter than one window and the samples up to it (a hop may be longer than a window).
-        self._signal = np.empty(spec.win_length + spec.hop_length + _BLOCK, np.float32)
+        # What has to be kept for the next frame is at most one window.
+        self._signal = np.empty(spec.win_length + _BLOCK, np.float32)
         self.reset()
 
     def reset(self) -> None:
@@ -82,10 +82,10 @@ class StreamingLogMel:
             self.reset()
             raise InputError(f"a clip of {received} samples is too short: the front end needs at least {half + 2}")
         complete: list[NDArray[np.float32]] = []
-        until = 1 + (length - 1) // self.spec.hop_length
+        until = 1 + length // self.spec.hop_length
         if until > self._frame:
-            # Past the end come y[m-2], y[m-3], ... y[m-1-half], all of them still in the buffer: the next frame's
-            # centre is at most y[m-1], so what is kept begins at y[m-1-half] or before.
+            # Past the end come y[m-2], y[m-3], ... y[m-1-half], all of them still in the buffer: the next frame is
+            # centred on y[m] at most, and what is kept begins one sample before its window.
             signal, stop = self._signal, self._stop
             self._signal = np.concatenate([signal[:stop], signal[stop - 1 - half : stop - 1][::-1]])
             self._emit(complete, until)
@@ -113,7 +113,7 @@ class StreamingLogMel:
 
     def _drop_used(self) -> None:
         """Move what the next frames still need to the front of the buffer."""
-        used = min(self._frame * self.spec.hop_length - self._origin, self._stop)
+        used = min(self._frame * self.spec.hop_length - 1 - self._origin, self._stop)
         if used > 0:
             self._signal[: self._stop - used] = self._signal[used : self._stop].copy()
             self._stop -= used

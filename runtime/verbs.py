@@ -177,11 +177,8 @@ def _devices(arguments: argparse.Namespace, output: Output) -> int:
     if not devices:
         raise UnavailableError("this machine has no audio input: plug in a microphone, or listen to --source FILE")
     for device in devices:
-        output.record("tinyscene.device/1", None, **vars(device))
-    if not output.as_json:
-        headers = ["index", "name", "host api", "channels", "rate Hz", "default"]
-        rows = [[d.index, d.name, d.host_api, d.channels, d.sample_rate_hz, d.is_default] for d in devices]
-        print(format_table(headers, rows))
+        text = f"{device.index:3}  {device.name}  ({device.host_api}, {device.channels} ch, {device.sample_rate_hz} Hz)"
+        output.record("tinyscene.device/1", text + ("  default" if device.is_default else ""), **vars(device))
     return 0
 
 
@@ -202,23 +199,28 @@ def _bench(arguments: argparse.Namespace, output: Output) -> int:
     measured: list[BenchRow] = []
     baseline: float | None = None
     for row in all_rows(context(bundle, arguments.clip, arguments.seconds, arguments.threads)):
-        output.log(f"measured {row.name}" if row.p50_ms or row.value else f"{row.name}: {row.note}")
+        output.log(f"{row.name}: {row.note}" if row.p50_ms is None and row.value is None else f"measured {row.name}")
         measured.append(row)
         baseline = row.p50_ms if row.name == BASELINE else baseline
-    on = machine()
     table = []
     for row in measured:
         ratio = None if row.p50_ms is None or baseline is None else row.p50_ms / baseline
-        output.record("tinyscene.bench/1", None, **vars(row), ratio=ratio, **on, bundle=bundle.name)
+        output.record("tinyscene.bench/1", None, **vars(row), ratio=ratio)
         rate = None if row.value is None else f"{row.value:,.1f} {row.unit}"
         table.append([row.name, row.p50_ms, row.p95_ms, row.p99_ms, ratio, rate, row.note])
-    if not output.as_json:
-        headers = ["row", "p50 ms", "p95 ms", "p99 ms", "ratio", "rate", "note"]
-        versions = ", ".join(f"{name} {number}" for name, number in on["versions"].items())
-        clip = arguments.clip or "a generated clip"
-        print(format_table(headers, table))
-        print(f"\n{bundle.path} on {clip}, {arguments.threads} thread(s); ratio to {BASELINE}")
-        print(f"{on['processor']}, {on['cores']} cores, {on['system']}; {versions}; {on['date']}")
+    on, clip = machine(), str(arguments.clip or "a generated clip")
+    versions = ", ".join(f"{name} {number}" for name, number in on["versions"].items())
+    output.record(
+        "tinyscene.bench_machine/1",
+        format_table(["row", "p50 ms", "p95 ms", "p99 ms", "ratio", "rate", "note"], table)
+        + f"\n\n{bundle.path} on {clip}, {arguments.threads} thread(s); ratio to {BASELINE}\n"
+        + f"{on['processor']}, {on['cores']} cores, {on['system']}; {versions}; {on['date']}",
+        **on,
+        bundle=bundle.name,
+        clip=clip,
+        threads=arguments.threads,
+        baseline=BASELINE,
+    )
     return 0
 
 

@@ -162,7 +162,14 @@ def virtual_microphone(tmp_path: Path) -> Iterator[VirtualMicrophone]:
         "PULSE_SERVER": f"unix:{folder}/native",
         "ALSA_CONFIG_PATH": str(alsa),
     }
-    options = "-n --daemonize=no --exit-idle-time=-1 --disable-shm=yes --use-pid-file=no --log-target=stderr".split()
+    options = [
+        "-n",
+        "--daemonize=no",
+        "--exit-idle-time=-1",
+        "--disable-shm=yes",
+        "--use-pid-file=no",
+        "--log-target=stderr",
+    ]
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(["pulseaudio", *options, "-F", str(script)], env=environment, stderr=log)
     microphone = VirtualMicrophone(environment, server)

@@ -1,0 +1,72 @@
+"""Percentiles of the constant-memory histogram against numpy's on the same durations."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tinyscene.runtime.meters import Histogram, Meters
+
+
+@given(st.lists(st.floats(2e-7, 900.0), min_size=1, max_size=300))
+def test_percentiles_are_numpys_to_half_a_bin(durations_s: list[float]) -> None:
+    histogram = Histogram()
+    for duration in durations_s:
+        histogram.record(duration)
+    found = histogram.percentiles()
+    assert found.count == len(durations_s)
+    assert found.max_ms == 1e3 * max(durations_s)
+    for percent, value in ((50, found.p50_ms), (95, found.p95_ms), (99, found.p99_ms)):
+        expected = 1e3 * np.percentile(durations_s, percent, method="inverted_cdf")
+        assert abs(value - expected) <= 0.0051 * expected
+
+
+def test_counts_weigh() -> None:
+    histogram = Histogram()
+    histogram.record(1e-3, count=98)
+    histogram.record(1.0, count=2)
+    found = histogram.percentiles()
+    assert (found.count, round(found.p50_ms, 1), round(found.p95_ms, 1), round(found.p99_ms, -1)) == (
+        100,
+        1.0,
+        1.0,
+        1000,
+    )
+
+
+def test_what_is_out_of_range_is_still_counted() -> None:
+    histogram = Histogram()
+    for duration in (0.0, -1e-9, 1e6):  # a clock may stand still between two readings
+        histogram.record(duration)
+    found = histogram.percentiles()
+    assert found.count == 3
+    assert found.max_ms == 1e9
+    assert found.p50_ms < 2e-4
+
+
+def test_nothing_measured_is_nan() -> None:
+    found = Histogram().percentiles()
+    assert found.count == 0
+    assert all(math.isnan(value) for value in (found.p50_ms, found.p95_ms, found.p99_ms, found.max_ms))
+
+
+def test_meters_add_up_their_stages_but_not_the_latency() -> None:
+    meters = Meters()
+    assert math.isnan(meters.real_time_factor)
+    meters.record("features", 0.4, count=4)
+    meters.record("features", 0.1, count=0)  # work that completed nothing is still work
+    meters.record("engine", 0.5)
+    meters.record_latency(7.0)
+    meters.audio_s = 10.0
+    assert math.isclose(meters.real_time_factor, 0.1)
+    summary = meters.summary()
+    assert list(summary) == ["resample", "features", "engine", "smoothing", "latency"]
+    assert summary["features"]["count"] == 4
+    assert math.isclose(summary["features"]["p50_ms"], 100.0, rel_tol=0.006)
+    assert summary["latency"]["max_ms"] == 7000.0
+    with meters.timed("smoothing"):
+        pass
+    assert meters.summary()["smoothing"]["count"] == 1
