@@ -1,0 +1,186 @@
+"""An int8 graph as a .tflite file, written through the flatbuffer schema alone: no TensorFlow, same bytes every time.
+
+Tensor names are the graph's; an op's constants are called NAME/weight, NAME/bias and so on, which is how
+`tflite_reader` finds every name again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from numpy.typing import NDArray
+
+from ..runtime.errors import InputError
+from .graph import Graph, Op, Quant
+
+IDENTIFIER = b"TFL3"
+
+#: Op versions that stand for the int8 kernels in TFLite's registry.
+VERSIONS = {
+    "PAD": 2,
+    "CONV_2D": 3,
+    "DEPTHWISE_CONV_2D": 3,
+    "ADD": 2,
+    "AVERAGE_POOL_2D": 2,
+    "MEAN": 2,
+    "MUL": 2,
+    "RSQRT": 2,
+}
+
+_DTYPES = {"int8": schema.TensorType.INT8, "int32": schema.TensorType.INT32}
+
+
+class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
+    """A constant whose bytes start at a multiple of 16, as the schema asks and DMA and SIMD loads need."""
+
+    def Pack(self, builder: Any) -> int:  # noqa: N802 - the schema's name
+        payload = np.ascontiguousarray(self.data).tobytes()
+        builder.StartVector(1, len(payload), 16)
+        builder.head -= len(payload)
+        builder.Bytes[builder.head : builder.head + len(payload)] = payload
+        data = builder.EndVector()
+        schema.BufferStart(builder)
+        schema.BufferAddData(builder, data)
+        return int(schema.BufferEnd(builder))
+
+
+class _Model:
+    """Collects tensors, buffers and operator codes while the ops are written."""
+
+    def __init__(self) -> None:
+        self.tensors: list[Any] = []
+        self.buffers: list[Any] = [schema.BufferT()]  # buffer 0 is the empty one that activations refer to
+        self.codes: dict[str, int] = {}
+        self.index: dict[str, int] = {}
+
+    def tensor(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        quantization: Any,
+        dtype: str = "int8",
+        data: NDArray[Any] | None = None,
+    ) -> int:
+        tensor = schema.TensorT()
+        tensor.name, tensor.shape, tensor.type = name, list(shape), _DTYPES[dtype]
+        tensor.quantization, tensor.hasRank = quantization, True
+        if data is not None:
+            tensor.buffer = len(self.buffers)
+            buffer = _AlignedBuffer()
+            buffer.data = data
+            self.buffers.append(buffer)
+        self.tensors.append(tensor)
+        self.index[name] = len(self.tensors) - 1
+        return self.index[name]
+
+    def code(self, kind: str) -> int:
+        return self.codes.setdefault(kind, len(self.codes))
+
+
+def write_tflite(graph: Graph) -> bytes:
+    """Serialise an int8 `graph`; raises `InputError` when it is float or breaks one of TFLite's rules."""
+    graph.validate()
+    if not graph.is_int8:
+        raise InputError(f"graph {graph.name} is float: only int8 graphs are written as .tflite")
+    model = _Model()
+    for tensor in graph.tensors:
+        assert tensor.quant is not None
+        model.tensor(tensor.name, tensor.shape, _per_tensor(tensor.quant), data=tensor.data)
+    operators = [_operator(model, graph, op) for op in graph.ops]
+
+    subgraph = schema.SubGraphT()
+    subgraph.name, subgraph.tensors, subgraph.operators = graph.name, model.tensors, operators
+    subgraph.inputs, subgraph.outputs = [model.index[graph.input]], [model.index[graph.output]]
+
+    root = schema.ModelT()
+    root.version, root.description = 3, "tinyscene"
+    root.subgraphs, root.buffers = [subgraph], model.buffers
+    root.operatorCodes = [_operator_code(kind) for kind in model.codes]
+    builder = flatbuffers.Builder(1 << 20)
+    builder.Finish(root.Pack(builder), file_identifier=IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def _operator(model: _Model, graph: Graph, op: Op) -> Any:
+    operator = schema.OperatorT()
+    operator.opcodeIndex = model.code(op.kind)
+    inputs = [model.index[name] for name in op.inputs]
+    if op.kind == "PAD":
+        pads = np.array([(0, 0), *op.pads, (0, 0)], np.int32)
+        inputs.append(model.tensor(f"{op.name}/pads", pads.shape, None, "int32", pads))
+    elif op.kind == "MEAN":
+        axes = np.array(op.axes, np.int32)
+        inputs.append(model.tensor(f"{op.name}/axes", axes.shape, None, "int32", axes))
+    elif op.weight is not None:
+        inputs += _convolution_constants(model, graph, op)
+    operator.inputs, operator.outputs = inputs, [model.index[op.output]]
+    operator.builtinOptionsType, operator.builtinOptions = _options(op)
+    return operator
+
+
+def _convolution_constants(model: _Model, graph: Graph, op: Op) -> list[int]:
+    quant = graph.tensor[op.inputs[0]].quant
+    assert op.weight is not None and op.bias is not None and op.weight_scales is not None and quant is not None
+    axis = 0 if op.kind == "CONV_2D" else 3
+    weight = model.tensor(f"{op.name}/weight", op.weight.shape, _per_channel(op.weight_scales, axis), data=op.weight)
+    bias_scales = np.float32(quant.scale) * op.weight_scales
+    bias = model.tensor(f"{op.name}/bias", op.bias.shape, _per_channel(bias_scales, 0), "int32", op.bias)
+    return [weight, bias]
+
+
+def _options(op: Op) -> tuple[int, Any]:
+    kinds = schema.BuiltinOptions
+    padding = schema.Padding.SAME if op.padding == "SAME" else schema.Padding.VALID
+    activation = schema.ActivationFunctionType.RELU if op.relu else schema.ActivationFunctionType.NONE
+    if op.kind == "CONV_2D":
+        conv = schema.Conv2DOptionsT()
+        conv.padding, conv.fusedActivationFunction = padding, activation
+        conv.strideH, conv.strideW = op.stride
+        return kinds.Conv2DOptions, conv
+    if op.kind == "DEPTHWISE_CONV_2D":
+        depthwise = schema.DepthwiseConv2DOptionsT()
+        depthwise.padding, depthwise.fusedActivationFunction, depthwise.depthMultiplier = padding, activation, 1
+        depthwise.strideH, depthwise.strideW = op.stride
+        return kinds.DepthwiseConv2DOptions, depthwise
+    if op.kind == "AVERAGE_POOL_2D":
+        pool = schema.Pool2DOptionsT()
+        pool.padding, pool.fusedActivationFunction = padding, activation
+        pool.strideH, pool.strideW = op.stride
+        pool.filterHeight, pool.filterWidth = op.window
+        return kinds.Pool2DOptions, pool
+    if op.kind in ("ADD", "MUL"):
+        elementwise = schema.AddOptionsT() if op.kind == "ADD" else schema.MulOptionsT()
+        elementwise.fusedActivationFunction = activation
+        return (kinds.AddOptions if op.kind == "ADD" else kinds.MulOptions), elementwise
+    if op.kind == "MEAN":
+        reducer = schema.ReducerOptionsT()
+        reducer.keepDims = op.keep_dims
+        return kinds.ReducerOptions, reducer
+    if op.kind == "PAD":
+        return kinds.PadOptions, schema.PadOptionsT()
+    return kinds.NONE, None  # RSQRT has no options
+
+
+def _operator_code(kind: str) -> Any:
+    code = schema.OperatorCodeT()
+    code.builtinCode = getattr(schema.BuiltinOperator, kind)
+    code.deprecatedBuiltinCode, code.version = code.builtinCode, VERSIONS[kind]  # both fields: old readers know one
+    return code
+
+
+def _per_tensor(quant: Quant) -> Any:
+    quantization = schema.QuantizationParametersT()
+    quantization.scale = np.array([quant.scale], np.float32)
+    quantization.zeroPoint = np.array([quant.zero_point], np.int64)
+    return quantization
+
+
+def _per_channel(scales: NDArray[np.float32], axis: int) -> Any:
+    quantization = schema.QuantizationParametersT()
+    quantization.scale = scales.astype(np.float32)
+    quantization.zeroPoint = np.zeros(scales.size, np.int64)
+    quantization.quantizedDimension = axis
+    return quantization
