@@ -7,6 +7,7 @@ clock (`ClockLoss`), and a device that sends nothing for a while ends the stream
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import queue
 import threading
@@ -26,6 +27,9 @@ QUEUE_S = 2.0
 
 #: Without a sample for this long, a device counts as dead.
 DEAD_S = 2.0
+
+#: Closing a device takes milliseconds, unless it never comes back.
+RELEASE_S = 1.0
 
 #: Exact zeros for this long mean a muted or unconnected input: worth a word, as no room is that quiet.
 MUTED_S = 5.0
@@ -174,9 +178,7 @@ class Microphone:
                     self._log(f"{self.name} has sent only zeros for {MUTED_S:.0f} s: is it muted?")
                 yield block
         finally:
-            # abort, not stop: stop waits for the device, for ever if it is suspended.
-            stream.abort(ignore_errors=True)
-            stream.close(ignore_errors=True)
+            _release(stream)
 
     def _next(self) -> Block:
         deadline = time.perf_counter() + DEAD_S
@@ -235,6 +237,22 @@ class Microphone:
             f"cannot open microphone {self.name!r} at {self.sample_rate_hz} Hz ({error}): "
             "try another --rate or --device; `tinyscene devices` lists them"
         ) from error
+
+
+def _release(stream: Any) -> None:
+    """Close `stream`, or give it up after `RELEASE_S`: a frozen sound server answers nothing, not even a goodbye."""
+
+    def close() -> None:
+        # abort, not stop: stop waits for the device to play out, for ever if it is suspended.
+        stream.abort(ignore_errors=True)
+        stream.close(ignore_errors=True)
+
+    closing = threading.Thread(target=close, daemon=True)
+    closing.start()
+    closing.join(RELEASE_S)
+    if closing.is_alive():
+        # At exit, PortAudio would wait for the same device; the system takes it back anyway.
+        atexit.unregister(getattr(_sounddevice(), "_exit_handler", close))
 
 
 def _sounddevice() -> Any:
