@@ -6,7 +6,9 @@ was trained with are saved beside it, phases worked out.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -54,8 +56,8 @@ class TrainSettings:
     def resolve(self) -> TrainSettings:
         """The same settings with every phase of the schedule given in epochs, checked for sense."""
         shares = {"warmup_epochs": 14 / 150, "rampdown_start": 50 / 150, "rampdown_epochs": 84 / 150}
-        missing = {key: round(share * self.epochs, 2) for key, share in shares.items() if getattr(self, key) is None}
-        settings = replace(self, **missing)
+        missing: dict[str, Any] = {key: round(share * self.epochs, 2) for key, share in shares.items()}
+        settings = replace(self, **{key: value for key, value in missing.items() if getattr(self, key) is None})
         settings.check()
         return settings
 
@@ -158,7 +160,8 @@ def load_settings(
         try:
             values[key] = (yaml.safe_load(text), "command line")
         except yaml.YAMLError as error:
-            raise InputError(f"{override!r}: the value is not valid YAML: {error!s:.100}") from error
+            reason = " ".join(str(error).split())[:100]
+            raise InputError(f"{override!r}: the value is not valid YAML: {reason}") from error
     types_of = typing.get_type_hints(kind)
     known = [field.name for field in fields(kind)]
     for key, (_, source) in values.items():
@@ -201,10 +204,11 @@ def _convert(key: str, value: Any, kind: Any, source: str) -> Any:
             return tuple(words)
     elif wanted is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
         # YAML 1.1 reads "1e-3" as a word; nobody means one here.
-        try:
-            return float(value)
-        except ValueError:
-            pass
+        with contextlib.suppress(ValueError):
+            number = float(value)
+            if not math.isfinite(number):
+                raise InputError(f"{source}: {key} is {number}, expected a finite number")
+            return number
     elif type(value) is wanted:
         return value
     name = (

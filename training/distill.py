@@ -96,7 +96,8 @@ def precompute_logits(
     for number, run in enumerate(teachers, start=1):
         output.log(f"teacher {number} of {len(teachers)} ({run.path}): logits of {len(data.train):,} snippets")
         total += predict(run.build(), run.frontend, data.cache, data.train, device=device, output=output)
-    buffer = _npy(total / len(teachers))
+    total /= len(teachers)
+    buffer = _npy(total)
     write_file(file, buffer)
     # The key comes last: without it the logits are of nobody knows what.
     write_file(key_file, json.dumps({"key": key, "sha256": hashlib.sha256(buffer).hexdigest()}).encode())

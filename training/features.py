@@ -81,10 +81,10 @@ def mask_band(x: Tensor, axis: int, max_width: int, value: float, generator: Gen
     """
     size = x.shape[axis]
     draws = torch.rand(2, len(x), generator=generator)
-    width = draws[0] * min(max_width, size)
-    first = (draws[1] * (size - width)).floor()
+    width = (draws[0] * min(max_width, size)).floor()
+    first = (draws[1] * (size - width + 1)).floor()
     position = torch.arange(size)
-    masked = (position >= first[:, None]) & (position < (first + width.floor())[:, None])
+    masked = (position >= first[:, None]) & (position < (first + width)[:, None])
     shape = [len(x)] + [size if i == axis else 1 for i in range(1, x.dim())]
     return x.masked_fill(masked.view(shape).to(x.device), value)
 

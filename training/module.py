@@ -144,7 +144,9 @@ class SceneModule(pl.LightningModule):
 
     def close_epoch(self) -> dict[str, Any]:
         """The epoch's figures by name, handed to the loggers too."""
-        n = float(len(self.trainer.train_dataloader.dataset))
+        loader = self.trainer.train_dataloader
+        assert loader is not None
+        n = float(len(loader.dataset))
         loss, label_loss, distill_loss, accuracy = (float(value) for value in self._sums.cpu() / n)
         self.history["train_loss"] = loss
         if distill_loss:

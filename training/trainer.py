@@ -33,7 +33,7 @@ from .config import TrainSettings, differing
 from .distill import TeacherEnsemble, check_teachers, precompute_logits
 from .metrics import evaluate_logits
 from .module import SceneModule
-from .predict import choose_device, predict
+from .predict import choose_device, predict, to_channels_last
 from .run import CONFIG, Run, is_complete, write_config
 
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
@@ -99,7 +99,7 @@ def fit(
     if settings.dir_folder is not None and settings.dir_probability:
         folder = Path(settings.dir_folder)
         responses = read_impulse_responses(folder, frontend.sample_rate_hz, frontend.clip_samples)
-    model.to(memory_format=torch.channels_last)  # 1.3 to 1.5 times as fast as contiguous on a CPU
+    to_channels_last(model)
     module = SceneModule(model, frontend, settings, data.labels, data.cache.devices, responses, ensemble)
     checkpoint = out / CHECKPOINT
     if checkpoint.exists():
