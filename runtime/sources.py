@@ -84,8 +84,7 @@ class PcmSource:
         log: Callable[[str], None] = lambda text: None,
     ) -> None:
         """Read from `stream`; raises `InputError` for a rate or channel count that cannot be."""
-        if not 1000 <= sample_rate_hz <= 768_000:
-            raise InputError(f"sample rate is {sample_rate_hz} Hz, expected 1000 to 768000: set --rate")
+        check_rate(sample_rate_hz)
         if not 1 <= channels <= 64:
             raise InputError(f"channel count is {channels}, expected 1 to 64: set --channels")
         self._stream = stream
@@ -106,3 +105,9 @@ class PcmSource:
             if frames:
                 samples = np.frombuffer(data, "<i2", frames * self._channels).reshape(frames, self._channels)
                 yield Block(samples.mean(axis=1, dtype=np.float32) / np.float32(32768), arrived)
+
+
+def check_rate(sample_rate_hz: int) -> None:
+    """Raise `InputError` for a sample rate that no sound card has."""
+    if not 1000 <= sample_rate_hz <= 768_000:
+        raise InputError(f"sample rate is {sample_rate_hz} Hz, expected 1000 to 768000: set --rate")

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError, UnavailableError
-from .sources import BLOCK_S, Block
+from .sources import BLOCK_S, Block, check_rate
 
 #: A consumer may fall this far behind before the oldest audio is thrown away.
 QUEUE_S = 2.0
@@ -153,6 +153,8 @@ class Microphone:
         log: Callable[[str], None] = lambda text: None,
     ) -> None:
         """Choose an input as `find_input` does and its native rate unless one is given; `log` takes warnings."""
+        if sample_rate_hz is not None:
+            check_rate(sample_rate_hz)
         self.device = find_input(device)
         self.name = self.device.name
         self.sample_rate_hz = sample_rate_hz or self.device.sample_rate_hz
@@ -218,6 +220,8 @@ class Microphone:
         # Stereo where there is, as one of two capsules may be the live one; a plug-in device that offers 32 channels
         # gives two, an array that takes only its full number gets that.
         for channels in dict.fromkeys((min(most, 2), 1, most)):
+            stream = None
+            self._finished.clear()
             try:
                 stream = sounddevice.InputStream(
                     device=self.device.index,
@@ -233,6 +237,8 @@ class Microphone:
                 return stream
             except sounddevice.PortAudioError as failed:
                 error = error or failed
+                if stream is not None:
+                    _release(stream)
         raise UnavailableError(
             f"cannot open microphone {self.name!r} at {self.sample_rate_hz} Hz ({error}): "
             "try another --rate or --device; `tinyscene devices` lists them"

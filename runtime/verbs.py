@@ -114,7 +114,7 @@ def _open_source(arguments: argparse.Namespace, bundle: Bundle, output: Output) 
                 "standard input is a terminal, expected raw s16le samples: "
                 "`arecord -t raw -f S16_LE -r 48000 | tinyscene listen --source - --rate 48000`"
             )
-        rate = arguments.rate or bundle.frontend.sample_rate_hz
+        rate = bundle.frontend.sample_rate_hz if arguments.rate is None else arguments.rate
         return PcmSource(sys.stdin.buffer, rate, arguments.channels, output.log)
     if arguments.rate is not None:
         raise InputError(f"--rate is for raw samples and microphones, {wanted} says its own: leave it out")

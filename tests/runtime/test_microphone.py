@@ -10,6 +10,7 @@ import subprocess
 import sys
 import wave
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from tinyscene.runtime.bundle import Bundle
 from tinyscene.runtime.errors import InputError, UnavailableError
 from tinyscene.runtime.sources_microphone import ClockLoss, InputDevice, Microphone, find_input
 
+# Records until what was played is over, or for so many seconds.
 RECORD = """
 import sys
 import numpy as np
@@ -32,14 +34,15 @@ from tinyscene.runtime.errors import TinysceneError
 sources_microphone.DEAD_S = 1.0
 seconds, path = float(sys.argv[1]), sys.argv[2]
 microphone = sources_microphone.Microphone("vmic", 48_000, log=lambda text: print(text, file=sys.stderr))
-taken, dropped = [], 0
+taken, dropped, silent = [], 0, None  # blocks of silence since the last sound, None before any
 try:
     for block in microphone.blocks():
         if not taken:
             print("listening", flush=True)
         taken.append(block.samples)
         dropped = block.dropped
-        if sum(map(len, taken)) >= seconds * 48_000:
+        silent = 0 if block.samples.any() else None if silent is None else silent + 1
+        if silent == 10 or sum(map(len, taken)) >= seconds * 48_000:
             break
 except TinysceneError as error:
     print(f"{type(error).__name__}: {error}", flush=True)
@@ -76,7 +79,7 @@ def test_what_is_heard_is_what_was_played(virtual_microphone: VirtualMicrophone,
     """Bit for bit, in order, with nothing missing in between."""
     played = np.random.default_rng(0).integers(-20_000, 20_000, 48_000).astype(np.int16)
     played[0] = 12_345  # not zero, so that the onset can be found
-    recording = record(virtual_microphone, 3.0, tmp_path / "heard.npy")
+    recording = record(virtual_microphone, 30.0, tmp_path / "heard.npy")
     player = virtual_microphone.play(write_wav(tmp_path / "noise.wav", played))
     out, _ = recording.communicate(timeout=30)
     player.wait(timeout=30)
@@ -96,13 +99,13 @@ def test_listen_decides_on_what_the_microphone_hears(
     samples = np.concatenate([0.3 * part / np.abs(part).max() for part in parts])
     played = write_wav(tmp_path / "low_high.wav", (32767 * samples).astype(np.int16))
     command = [*PROGRAM, "listen", str(bundle.path), "--source", "mic"]
-    command += ["--device", "vmic", "--rate", "48000", "--smoothing-s", "0", "--duration-s", "7", "--json"]
+    command += ["--device", "vmic", "--rate", "48000", "--smoothing-s", "0", "--json"]
     environment = virtual_microphone.environment
     listener = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     poll_until(lambda: virtual_microphone.pactl("list", "short", "source-outputs") != "")
-    player = virtual_microphone.play(played)
+    assert virtual_microphone.play(played).wait(timeout=60) == 0
+    listener.send_signal(signal.SIGINT)
     out, error = listener.communicate(timeout=60)
-    player.wait(timeout=30)
     assert listener.returncode == 0, error
     *said, summary = json_lines(out)
     scenes = [decision["scene"] for decision in said]
@@ -110,7 +113,7 @@ def test_listen_decides_on_what_the_microphone_hears(
     assert scenes.count("high") >= 3
     assert scenes.index("low") < scenes.index("high")
     assert summary["schema"] == "tinyscene.listen_summary/1"
-    assert summary["audio_s"] == pytest.approx(7.0, abs=0.01)
+    assert summary["audio_s"] > 3.9
     assert summary["dropped_samples"] == 0
 
 
@@ -253,3 +256,55 @@ def test_a_consumer_that_is_too_slow_loses_the_oldest_and_is_told(monkeypatch: p
     assert len(waiting) == 99
     assert waiting[-1].samples[0] == 130.0
     assert waiting[-1].dropped == 30 * 20
+
+
+class PickyCard:
+    """In place of sounddevice: a card that takes only some channel counts."""
+
+    class PortAudioError(Exception):
+        """As sounddevice's."""
+
+    def __init__(self, accepted: set[int]) -> None:
+        self.accepted = accepted
+        self.tried: list[int] = []
+
+    def InputStream(self, *, channels: int, callback: Any, **options: Any) -> PickyCard:  # noqa: N802
+        self.tried.append(channels)
+        if channels not in self.accepted:
+            raise self.PortAudioError("Invalid number of channels")
+        self.callback, self.channels = callback, channels
+        return self
+
+    def start(self) -> None:
+        self.callback(np.full((20, self.channels), 0.5, np.float32), 20, None, None)
+
+    def abort(self, ignore_errors: bool) -> None:
+        pass
+
+    close = abort
+
+
+@pytest.mark.parametrize(
+    ("most", "accepted", "tried"), [(32, {1, 2}, [2]), (1, {1}, [1]), (2, {1}, [2, 1]), (4, {4}, [2, 1, 4])]
+)
+def test_a_channel_count_is_found(
+    monkeypatch: pytest.MonkeyPatch, most: int, accepted: set[int], tried: list[int]
+) -> None:
+    card = PickyCard(accepted)
+    monkeypatch.setattr(sources_microphone, "_sounddevice", lambda: card)
+    monkeypatch.setattr(sources_microphone, "input_devices", lambda: [device(2, "array", most)])
+    blocks = Microphone(sample_rate_hz=1000).blocks()
+    assert next(blocks).samples.tolist() == [0.5] * 20
+    blocks.close()
+    assert card.tried == tried
+
+
+def test_a_card_that_takes_nothing_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources_microphone, "_sounddevice", lambda: PickyCard(set()))
+    monkeypatch.setattr(sources_microphone, "input_devices", lambda: [device(2, "array", 2)])
+    with pytest.raises(
+        UnavailableError, match=r"cannot open microphone 'array' at 1000 Hz \(Invalid number of channels"
+    ):
+        next(Microphone(sample_rate_hz=1000).blocks())
+    with pytest.raises(InputError, match="sample rate is 0 Hz"):
+        Microphone(sample_rate_hz=0)
