@@ -159,6 +159,19 @@ class SafeCheckpointIO(TorchCheckpointIO):
         return contents
 
 
+class StderrBar(RichProgressBar):
+    """Lightning's bar on stderr, without the logger's version."""
+
+    def __init__(self) -> None:
+        super().__init__(console_kwargs={"stderr": True})
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        """What stands behind the bar: loss, and the last evaluation's accuracy."""
+        metrics = super().get_metrics(trainer, pl_module)
+        metrics.pop("v_num", None)
+        return metrics
+
+
 class EpochLog(Callback):
     """Keeps `logs/metrics.csv`, one row an epoch, and says each epoch in a line where there is no progress bar."""
 
@@ -214,7 +227,7 @@ def _make_trainer(
         ),
     ]
     if terminal:
-        own.append(RichProgressBar(console_kwargs={"stderr": True}))
+        own.append(StderrBar())
     return pl.Trainer(
         max_epochs=settings.epochs,
         accelerator="gpu" if device.type == "cuda" else "cpu",
