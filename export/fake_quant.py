@@ -64,17 +64,15 @@ class GraphNet(nn.Module):
                 values = np.moveaxis(tensor.data, 3, 1).copy()
                 self.constants[_key(tensor.name)] = nn.Parameter(torch.from_numpy(values))
         limits = [(0.0, 0.0) if ranges is None else ranges[name] for name in self.names]
-        for index, buffer in enumerate(("low", "high")):
-            values = torch.tensor([limit[index] for limit in limits])
-            self.register_buffer(buffer, values)
-            self.register_buffer(f"seen_{buffer}", torch.full_like(values, float("nan")))
+        self.register_buffer("low", torch.tensor([low for low, _ in limits]))
+        self.register_buffer("high", torch.tensor([high for _, high in limits]))
+        self.register_buffer("seen_low", torch.full((len(limits),), float("nan")))
+        self.register_buffer("seen_high", torch.full((len(limits),), float("nan")))
 
     @classmethod
     def from_int8(cls, graph: Graph) -> GraphNet:
         """The float emulation of an int8 graph: its weights, its scales, its rounding of every activation."""
-        tensors = tuple(replace(t, quant=None, data=None if t.data is None else dequantize(t)) for t in graph.tensors)
-        ops = tuple(_float_op(graph, op) if op.weight is not None else op for op in graph.ops)
-        net = cls(Graph(graph.name, tensors, ops, graph.input, graph.output))
+        net = cls(dequantized(graph))
         net._fixed = {t.name: t.quant for t in graph.tensors if t.quant is not None}
         return net.eval()
 
@@ -224,8 +222,17 @@ def oihw(weight: NDArray[np.float32], op: Op) -> NDArray[np.float32]:
 def real_bias(graph: Graph, op: Op) -> NDArray[np.float32]:
     """The real bias of an int8 convolution, (out,) float32."""
     quant = graph.tensor[op.inputs[0]].quant
-    assert quant is not None and op.bias is not None and op.weight_scales is not None
+    assert quant is not None
+    assert op.bias is not None
+    assert op.weight_scales is not None
     return np.asarray(op.bias * (np.float32(quant.scale) * op.weight_scales), np.float32)
+
+
+def dequantized(graph: Graph) -> Graph:
+    """The float graph with the weights, biases and constants that an int8 `graph` really has."""
+    tensors = tuple(replace(t, quant=None, data=None if t.data is None else dequantize(t)) for t in graph.tensors)
+    ops = tuple(_float_op(graph, op) if op.weight is not None else op for op in graph.ops)
+    return Graph(graph.name, tensors, ops, graph.input, graph.output).validate()
 
 
 def _float_op(graph: Graph, op: Op) -> Op:

@@ -1,4 +1,4 @@
-"""A trained student as a float graph: batch norm folded, paddings explicit, block normalisation in integer-friendly ops.
+"""A trained student as a float graph: batch norm folded, paddings explicit, block norms in integer ops.
 
 `frozen` normalisation disappears. With a = 1 + gamma * n > 0 a block gives relu(a*s + beta) = a * relu(s + beta/a), so
 its output is stored without the factor a, which is carried along the residual path (channel by channel, as `scale`
@@ -15,9 +15,13 @@ from torch import nn
 from ..runtime.errors import InputError
 from ..training.models.cp_mobile import Block, ConvBn, CPMobile
 from ..training.models.norm import GRN, FrozenGRN
-from .graph import Graph, GraphBuilder
+from .graph import Graph
+from .graph_builder import GraphBuilder
 
 Array = NDArray[np.float64]
+
+#: A smaller gain of a channel is not folded: dividing by it would blow up that channel's weights.
+SMALLEST_GAIN = 1e-3
 
 INPUT = "log_mel"
 OUTPUT = "logits"
@@ -31,11 +35,13 @@ def lower(model: nn.Module, n_mels: int, n_frames: int, name: str = "cp_mobile")
     if not isinstance(model, CPMobile):
         raise InputError(f"cannot lower {type(model).__name__}: only CP-Mobile (arch cpm) becomes an int8 graph")
     builder = GraphBuilder(name, INPUT, (1, n_mels, n_frames, 1))
-    x = INPUT
+    x, scale = INPUT, np.ones(1)
     for index, layer in enumerate(model.stem):
+        assert isinstance(layer, ConvBn)
         x = _convolution(builder, f"stem.{index}", x, layer, *_folded(layer), relu=True)
-    scale = np.ones(model.stem[-1].conv.out_channels)
+        scale = np.ones(layer.conv.out_channels)
     for index, block in enumerate(model.blocks):
+        assert isinstance(block, Block)
         x, scale = _block(builder, f"blocks.{index}", x, scale, block)
     weight, bias = _folded(model.head)
     x = _convolution(builder, "head", x, model.head, weight * scale[None, :, None, None], bias)
@@ -52,17 +58,18 @@ def _block(builder: GraphBuilder, name: str, x: str, scale: Array, block: Block)
     hidden = _convolution(builder, f"{name}.depthwise", hidden, block.depthwise, *_folded(block.depthwise), relu=True)
     weight, bias = _folded(block.project)
     gain, offset = _affine(block)
-    # Whatever cannot fold takes the plain sum first, then ops of its own.
-    folds = gain is not None and bool((gain > 0).all())
+    # What cannot fold takes the plain sum first, then ops of its own.
+    folding = gain if gain is not None and bool((gain > SMALLEST_GAIN).all()) else None
+    folds = folding is not None
     if block.residual:
         weight, bias = weight / scale[:, None, None, None], bias / scale
-        if folds:
-            scale = scale * gain
+        if folding is not None:
+            scale = scale * folding
             bias = bias + offset / scale
     else:
         scale = np.ones(len(bias))
-        if folds:
-            weight, bias = weight * gain[:, None, None, None], bias * gain + offset
+        if folding is not None:
+            weight, bias = weight * folding[:, None, None, None], bias * folding + offset
     relu = folds and not block.residual
     y = _convolution(builder, f"{name}.project", hidden, block.project, weight, bias, relu=relu)
     if block.residual:

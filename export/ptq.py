@@ -17,9 +17,11 @@ from torch import Tensor
 from ..runtime.errors import InputError
 from .fake_quant import GraphNet
 from .graph import Graph, quant_source
-from .quantize import choose_quant
+from .quantize import choose_quant, quantize
+from .rounding import round_weights
 
 CALIBRATORS = ("minmax", "percentile", "mse")
+DEFAULT = "mse"
 
 #: What "percentile" leaves out on each side.
 TAIL = 1e-5
@@ -79,17 +81,33 @@ def measure(graph: Graph, log_mels: NDArray[np.float32]) -> dict[str, Statistics
     return statistics
 
 
-def ranges_from(statistics: dict[str, Statistics], method: str) -> dict[str, tuple[float, float]]:
-    """The range of each activation by one of `CALIBRATORS`."""
+def ranges_from(statistics: dict[str, Statistics], method: str, output: str) -> dict[str, tuple[float, float]]:
+    """The range of each activation by one of `CALIBRATORS`; `output` is the name of the logits."""
     if method not in CALIBRATORS:
         raise InputError(f"unknown calibrator {method!r}, expected one of {', '.join(CALIBRATORS)}")
     pick = {"minmax": Statistics.extremes, "percentile": _percentile, "mse": _least_error}[method]
-    return {name: pick(entry) for name, entry in statistics.items()}
+    ranges = {name: pick(entry) for name, entry in statistics.items()}
+    # Clipped logits would tie, and the answer is what they are for: the output always covers all that was seen.
+    return {**ranges, output: statistics[output].extremes()}
 
 
-def calibrate(graph: Graph, log_mels: NDArray[np.float32], method: str = "mse") -> dict[str, tuple[float, float]]:
+def calibrate(graph: Graph, log_mels: NDArray[np.float32], method: str = DEFAULT) -> dict[str, tuple[float, float]]:
     """Ranges of a float `graph` from `log_mels` (clips, n_mels, n_frames) float32, by one of `CALIBRATORS`."""
-    return ranges_from(measure(graph, log_mels), method)
+    return ranges_from(measure(graph, log_mels), method, graph.output)
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """An int8 graph and the ranges its scales were made from."""
+
+    graph: Graph
+    ranges: dict[str, tuple[float, float]]
+
+
+def quantize_calibrated(graph: Graph, log_mels: NDArray[np.float32], method: str = DEFAULT) -> Calibrated:
+    """Post-training quantisation of a float `graph` on `log_mels`: ranges by `method`, weights by `round_weights`."""
+    ranges = calibrate(graph, log_mels, method)
+    return Calibrated(round_weights(graph, quantize(graph, ranges), log_mels), ranges)
 
 
 def _batches(log_mels: NDArray[np.float32]) -> Iterator[Tensor]:

@@ -64,13 +64,15 @@ def quantize(graph: Graph, ranges: Ranges) -> Graph:
 
 def dequantize(tensor: Tensor) -> NDArray[np.float32]:
     """The real values of an int8 constant operand, float32."""
-    assert tensor.data is not None and tensor.quant is not None
+    assert tensor.data is not None
+    assert tensor.quant is not None
     return (tensor.data.astype(np.float32) - np.float32(tensor.quant.zero_point)) * np.float32(tensor.quant.scale)
 
 
 def dequantize_weights(op: Op) -> NDArray[np.float32]:
     """The real weights of an int8 convolution, float32 in the op's own layout."""
-    assert op.weight is not None and op.weight_scales is not None
+    assert op.weight is not None
+    assert op.weight_scales is not None
     scales = op.weight_scales[:, None, None, None] if op.kind == "CONV_2D" else op.weight_scales
     return np.asarray(op.weight.astype(np.float32) * scales, np.float32)
 
@@ -82,7 +84,8 @@ def channels_first(op: Op) -> NDArray[np.float32]:
 
 
 def _quantize_op(op: Op, input_quant: Quant) -> Op:
-    assert op.weight is not None and op.bias is not None
+    assert op.weight is not None
+    assert op.bias is not None
     scales = weight_scales(channels_first(op), op.bias, input_quant.scale)
     spread = scales[:, None, None, None] if op.kind == "CONV_2D" else scales
     weight = np.clip(np.rint(op.weight / spread), -127, 127).astype(np.int8)

@@ -124,7 +124,8 @@ def _through(op: Op, inputs: list[Scale]) -> Scale:
 
 
 def _absorb(op: Op, before: Scale, after: Scale) -> Op:
-    assert op.weight is not None and op.bias is not None
+    assert op.weight is not None
+    assert op.bias is not None
     factor = before / after if op.kind == "DEPTHWISE_CONV_2D" else before / after[:, None, None, None]
     return replace(op, weight=(op.weight * factor).astype(np.float32), bias=(op.bias / after).astype(np.float32))
 

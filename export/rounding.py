@@ -71,7 +71,8 @@ def round_weights(float_graph: Graph, int8_graph: Graph, log_mels: NDArray[np.fl
 
 def _round_op(graph: Graph, plain: Op, op: Op, x: Tensor, reference: Tensor) -> Op:
     """`op` with its weights rounded for inputs `x` and its bias set so that `reference` (no ReLU) is met on average."""
-    assert plain.weight is not None and op.weight_scales is not None
+    assert plain.weight is not None
+    assert op.weight_scales is not None
     mean, covariance = _moments(plain, x)
     weight = oihw(plain.weight, plain).reshape(len(op.weight_scales), -1).astype(np.float64)
     steps = _compensated(weight, op.weight_scales.astype(np.float64), covariance)

@@ -17,7 +17,7 @@ from .tflite_writer import IDENTIFIER
 
 MAX_BYTES = 64 << 20
 
-_DTYPES = {schema.TensorType.INT8: np.dtype("<i1"), schema.TensorType.INT32: np.dtype("<i4")}
+_DTYPES: dict[int, np.dtype[Any]] = {schema.TensorType.INT8: np.dtype("<i1"), schema.TensorType.INT32: np.dtype("<i4")}
 _NAMES = {getattr(schema.BuiltinOperator, kind): kind for kind in KINDS}
 
 

@@ -33,7 +33,7 @@ VERSIONS = {
 _DTYPES = {"int8": schema.TensorType.INT8, "int32": schema.TensorType.INT32}
 
 
-class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
+class _AlignedBuffer(schema.BufferT):
     """A constant whose bytes start at a multiple of 16, as the schema asks and DMA and SIMD loads need."""
 
     def Pack(self, builder: Any) -> int:  # noqa: N802 - the schema's name
@@ -123,7 +123,10 @@ def _operator(model: _Model, graph: Graph, op: Op) -> Any:
 
 def _convolution_constants(model: _Model, graph: Graph, op: Op) -> list[int]:
     quant = graph.tensor[op.inputs[0]].quant
-    assert op.weight is not None and op.bias is not None and op.weight_scales is not None and quant is not None
+    assert op.weight is not None
+    assert op.bias is not None
+    assert op.weight_scales is not None
+    assert quant is not None
     axis = 0 if op.kind == "CONV_2D" else 3
     weight = model.tensor(f"{op.name}/weight", op.weight.shape, _per_channel(op.weight_scales, axis), data=op.weight)
     bias_scales = np.float32(quant.scale) * op.weight_scales

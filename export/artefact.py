@@ -1,0 +1,236 @@
+"""From a run to a bundle: the int8 graph, every file of it, the budget, the proof, and one table of what it scores."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from ..runtime.budget import Budget, LayerCost
+from ..runtime.bundle import MANIFEST, Bundle, Quantization, load_bundle, write_bundle
+from ..runtime.errors import GateError, InputError
+from ..runtime.output import Output
+from ..training.batches import TrainingData
+from ..training.models.counts import layer_costs, totals
+from ..training.run import WEIGHTS, Run
+from .card import write_card
+from .clips import Clips
+from .fake_quant import GraphNet
+from .freeze import freeze_norm
+from .golden import choose_clips, dump_golden, make_golden
+from .graph import Graph
+from .lower import lower
+from .onnx_writer import write_onnx
+from .ptq import quantize_calibrated
+from .qat import MODEL
+from .scores import Scores, score_engines
+from .tflite_reader import read_tflite
+from .tflite_writer import write_tflite
+from .verify import Check, passed, verify_bundle
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """How to make the bundle."""
+
+    ptq: bool = False
+    calibrator: str = "mse"
+    norm: str | None = None  # "frozen": freeze the global response normalisation of a `grn` run
+    budget: Budget | None = None
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the artefact costs; the first two in the unfolded convention that training counts in."""
+
+    parameters: int
+    macs: int
+    artefact_parameters: int
+    artefact_macs: int
+    weight_bytes: int
+    peak_activation_bytes: int
+    ops: int
+    tflite_bytes: int
+    onnx_bytes: int
+    onnx_float_bytes: int
+
+
+@dataclass(frozen=True, eq=False)
+class Artefact:
+    """The networks and costs that a bundle is made of."""
+
+    run: Run
+    model: nn.Module  # the float network the int8 one stands for
+    arguments: Mapping[str, Any]
+    float_graph: Graph
+    graph: Graph
+    method: str  # "qat" or "ptq"
+    calibration: str
+
+
+@dataclass(frozen=True, eq=False)
+class Exported:
+    """A finished bundle with what was found while making it."""
+
+    bundle: Bundle
+    sizes: Sizes
+    checks: list[Check]
+    scores: Scores | None
+
+
+def quantized(run: Run, clips: Clips, options: ExportOptions) -> Artefact:
+    """The int8 graph of `run`: the one its fine-tuning left, or with `options.ptq` one calibrated on `clips`."""
+    spec = run.frontend
+    shape = (spec.n_mels, spec.n_frames())
+    if run.kind == "qat" and not options.ptq:
+        if options.norm is not None:
+            raise InputError(f"{run.path} is a qat run, its normalisation is settled: leave out --norm")
+        graph = read_tflite(run.file(MODEL).read_bytes(), str(run.path / MODEL))
+        model = run.build()
+        calibration = str(run.provenance.get("calibration", "unknown"))
+        return Artefact(run, model, run.arguments, lower(model, *shape), graph, "qat", calibration)
+    if not options.ptq:
+        raise InputError(
+            f"{run.path} is a {run.kind} run without int8 scales: fine-tune it with `tinyscene train qat {run.path}`, "
+            "or add --ptq to calibrate only"
+        )
+    if options.norm == "frozen":
+        model, arguments = freeze_norm(run, clips.log_mel)
+    else:
+        model, arguments = run.build(), dict(run.arguments)
+    float_graph = lower(model, *shape)
+    graph = quantize_calibrated(float_graph, clips.log_mel, options.calibrator).graph
+    return Artefact(run, model, arguments, float_graph, graph, "ptq", f"{clips.origin}, {options.calibrator}")
+
+
+def export(
+    run: Run, out: Path, clips: Clips, options: ExportOptions, output: Output, data: TrainingData | None = None
+) -> Exported:
+    """Make the bundle of `run` at `out`, whole and verified, or not at all.
+
+    With `data` every engine is scored on its evaluation side. Raises `GateError` when the artefact breaks the budget
+    or an engine disagrees with the golden vectors; an older bundle at `out` is then left as it was.
+    """
+    if out.exists() and not (out / MANIFEST).is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} exists and is not a bundle: choose another --out")
+    artefact = quantized(run, clips, options)
+    spec = run.frontend
+    unfolded = layer_costs(artefact.model, spec.n_mels, spec.n_frames())
+    check_budget(unfolded, artefact.graph.costs(), options.budget)
+    files = {
+        "model.tflite": write_tflite(artefact.graph),
+        "model.onnx": write_onnx(artefact.graph),
+        "model_float.onnx": write_onnx(artefact.float_graph),
+    }
+    sizes = _sizes(unfolded, artefact.graph, files)
+    files["golden.npz"] = _golden(artefact, clips, files["model.tflite"])
+    # Everything is proved in a folder beside `out` first, so that `out` only ever holds a bundle that passed.
+    trial = out.with_name(f".{out.name}.{os.getpid()}.trial")
+    try:
+        bundle = _write(trial, out.name, artefact, sizes, files, options.budget, None, [])
+        checks = verify_bundle(bundle)
+        if not passed(checks):
+            failed = "; ".join(f"{check.name}: {check.detail}" for check in checks if check.passed is False)
+            raise GateError(f"the bundle was not written, its verification failed: {failed}")
+        scores = None if data is None else score_engines(bundle, artefact.model, artefact.graph, data, output)
+    finally:
+        shutil.rmtree(trial, ignore_errors=True)
+    _write(out, out.name, artefact, sizes, files, options.budget, scores, checks)
+    return Exported(load_bundle(out), sizes, checks, scores)
+
+
+def check_budget(unfolded: list[LayerCost], artefact: list[LayerCost], budget: Budget | None) -> None:
+    """Raise `GateError` when `budget` is broken, in the unfolded convention or by the artefact's own plain counts."""
+    if budget is not None:
+        fix = "train a narrower student (a smaller base_channels)"
+        budget.check(unfolded, fix)
+        budget.check(artefact, fix)
+
+
+def _golden(artefact: Artefact, clips: Clips, model: bytes) -> bytes:
+    def float_logits(log_mels: NDArray[np.float32]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            return np.asarray(artefact.model(torch.from_numpy(log_mels)[:, None]).numpy())
+
+    chosen = choose_clips(float_logits(clips.log_mel))
+    waves = clips.wave[chosen]
+    return dump_golden(make_golden(waves, artefact.run.frontend, artefact.graph, model, float_logits))
+
+
+def _sizes(unfolded: list[LayerCost], graph: Graph, files: Mapping[str, bytes]) -> Sizes:
+    parameters, macs = totals(unfolded)
+    plain = graph.costs()
+    return Sizes(
+        parameters=parameters,
+        macs=macs,
+        artefact_parameters=sum(cost.parameters for cost in plain),
+        artefact_macs=sum(cost.macs for cost in plain),
+        weight_bytes=sum(cost.weight_bytes for cost in plain),
+        peak_activation_bytes=graph.peak_activation_bytes(),
+        ops=len(graph.ops),
+        tflite_bytes=len(files["model.tflite"]),
+        onnx_bytes=len(files["model.onnx"]),
+        onnx_float_bytes=len(files["model_float.onnx"]),
+    )
+
+
+def _write(
+    path: Path,
+    name: str,
+    artefact: Artefact,
+    sizes: Sizes,
+    files: Mapping[str, bytes],
+    budget: Budget | None,
+    scores: Scores | None,
+    checks: list[Check],
+) -> Bundle:
+    run, graph = artefact.run, artefact.graph
+    metrics: dict[str, Any] = {} if scores is None else scores.to_dict()
+    provenance = {
+        "run": run.path.name,
+        "run_kind": run.kind,
+        "weights_sha256": run.files[WEIGHTS],
+        "training": dict(run.provenance),
+        "calibration": artefact.calibration,
+        "versions": {
+            package: version(package) for package in ("tinyscene", "torch", "numpy", "onnx", "ai-edge-litert")
+        },
+        "verified": [asdict(check) for check in checks],
+        "exported": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+    model = {"arch": run.arch, "arguments": dict(artefact.arguments), **asdict(sizes)}
+    limits = {"preset": None} if budget is None else {"preset": budget.name, **asdict(budget)}
+    card = write_card(name, run, model, artefact.method, limits, metrics, provenance)
+    return write_bundle(
+        path,
+        name=name,
+        labels=run.labels,
+        frontend=run.frontend,
+        quantization=Quantization(
+            graph.input_quant.scale,
+            graph.input_quant.zero_point,
+            graph.output_quant.scale,
+            graph.output_quant.zero_point,
+            artefact.method,
+        ),
+        model=model,
+        budget=limits,
+        metrics=metrics,
+        provenance=provenance,
+        files={**files, "README.md": card.encode()},
+    )
+
+
+def fake_quantised(graph: Graph) -> nn.Module:
+    """The torch emulation of an int8 graph, whose accuracy fine-tuning reports."""
+    return GraphNet.from_int8(graph)

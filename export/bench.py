@@ -1,0 +1,26 @@
+"""What `tinyscene bench` shows of torch: the bundle's network, batch norm folded, in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from ..runtime.bench import BenchContext, BenchRow, measure
+from .fake_quant import GraphNet, dequantized
+from .tflite_reader import read_tflite
+
+
+def rows(context: BenchContext) -> Iterator[BenchRow]:
+    """Latency of the float graph with the bundle's own weights in torch, on `context.threads` threads."""
+    path = context.bundle.file("model.tflite")
+    net = GraphNet(dequantized(read_tflite(path.read_bytes(), str(path)))).eval()
+    net = net.to(memory_format=torch.channels_last)
+    log_mel = torch.from_numpy(context.log_mel)[None, None].contiguous(memory_format=torch.channels_last)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(context.threads)
+    try:
+        with torch.inference_mode():
+            yield measure("torch, float", lambda: net(log_mel), context.seconds, "batch norm folded, eager")
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,166 @@
+"""A graph as ONNX: float, or with the int8 network's own scales as QuantizeLinear/DequantizeLinear pairs (QDQ).
+
+Both models read float32 `log_mel` [1, 1, n_mels, n_frames] (NCHW, unlike the .tflite's NHWC) and give float32 `logits`
+[1, n_classes]. The QDQ model holds the same int8 weights, int32 biases and scales as the .tflite; an engine may round a
+tie differently, so the two agree within a few steps, not bit for bit.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from .graph import Graph, Op, Quant, Tensor
+
+#: Old enough for every runtime of the last years, ONNX Runtime Web included.
+OPSET = 17
+IR_VERSION = 8
+
+
+def write_onnx(graph: Graph) -> bytes:
+    """Serialise `graph`: QDQ when it is int8, plain float otherwise; the result has passed onnx's full checker."""
+    graph.validate()
+    writer = _Writer(graph)
+    for op in graph.ops:
+        writer.add(op)
+    model = helper.make_model(
+        helper.make_graph(
+            writer.nodes,
+            graph.name,
+            [helper.make_tensor_value_info(graph.input, TensorProto.FLOAT, _nchw(graph.tensor[graph.input].shape))],
+            [helper.make_tensor_value_info(graph.output, TensorProto.FLOAT, _nchw(graph.tensor[graph.output].shape))],
+            writer.initializers,
+        ),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        producer_name="tinyscene",
+        ir_version=IR_VERSION,
+    )
+    onnx.checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+class _Writer:
+    """Nodes and constants written so far; an activation's value is the ONNX tensor of its own name."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.nodes: list[Any] = []
+        self.initializers: list[Any] = []
+        self.value = {name: name for name in graph.tensor}
+        # A PAD is not written but handed to the convolution or pool that reads it, as [top, left, bottom, right].
+        self.pads: dict[str, tuple[int, int, int, int]] = {}
+        quant = graph.tensor[graph.input].quant
+        if quant is not None:
+            self.value[graph.input] = f"{graph.input}/rounded"
+            self._round(graph.input, self.value[graph.input], quant)
+        for tensor in graph.tensors:
+            if tensor.data is not None:
+                self._operand(tensor)
+
+    def add(self, op: Op) -> None:
+        """Write one op and, in an int8 graph, the rounding of its result."""
+        if op.kind == "PAD":
+            (top, bottom), (left, right) = op.pads
+            self.pads[op.output] = (top, left, bottom, right)
+            self.value[op.output] = self.value[op.inputs[0]]
+            return
+        quant = self.graph.tensor[op.output].quant
+        exact = op.output if quant is None else f"{op.output}/exact"
+        # At zero point -128 rounding to int8 clips at zero by itself, and engines fuse a bare convolution best.
+        relu = op.relu and (quant is None or quant.zero_point != -128)
+        self._compute(op, f"{exact}/linear" if relu else exact)
+        if relu:
+            self._node("Relu", [f"{exact}/linear"], exact)
+        if quant is not None:
+            self._round(exact, op.output, quant)
+
+    def _compute(self, op: Op, output: str) -> None:
+        inputs = [self.value[name] for name in op.inputs]
+        if op.weight is not None:
+            kernel = list(op.weight.shape[1:3])
+            group = op.weight.shape[3] if op.kind == "DEPTHWISE_CONV_2D" else 1
+            pads = self._pads_of(op, kernel)
+            values = {"kernel_shape": kernel, "strides": list(op.stride), "pads": pads, "group": group}
+            self._node("Conv", [inputs[0], *self._constants(op)], output, **values)
+        elif op.kind == "AVERAGE_POOL_2D":
+            kernel = list(op.window)
+            values = {"kernel_shape": kernel, "strides": list(op.stride), "pads": self._pads_of(op, kernel)}
+            self._node("AveragePool", inputs, output, count_include_pad=1, **values)
+        elif op.kind == "MEAN":
+            axes = [{1: 2, 2: 3, 3: 1}[axis] for axis in op.axes]
+            self._node("ReduceMean", inputs, output, axes=axes, keepdims=int(op.keep_dims))
+        elif op.kind == "RSQRT":
+            floor = self._initializer(f"{op.name}/floor", np.array(1e-12, np.float32))
+            self._node("Max", [inputs[0], floor], f"{output}/positive")
+            self._node("Sqrt", [f"{output}/positive"], f"{output}/root")
+            self._node("Reciprocal", [f"{output}/root"], output)
+        else:
+            self._node({"ADD": "Add", "MUL": "Mul"}[op.kind], inputs, output)
+
+    def _pads_of(self, op: Op, kernel: list[int]) -> list[int]:
+        pads = list(self.pads.get(op.inputs[0], (0, 0, 0, 0)))
+        if op.padding == "SAME":
+            sizes = self.graph.tensor[op.inputs[0]].shape[1:3]
+            for axis, (size, taps, step) in enumerate(zip(sizes, kernel, op.stride, strict=True)):
+                total = max((-(-size // step) - 1) * step + taps - size, 0)
+                pads[axis] += total // 2
+                pads[axis + 2] += total - total // 2
+        return pads
+
+    def _constants(self, op: Op) -> list[str]:
+        assert op.weight is not None
+        assert op.bias is not None
+        axes = (3, 0, 1, 2) if op.kind == "DEPTHWISE_CONV_2D" else (0, 3, 1, 2)
+        weight, bias = np.ascontiguousarray(op.weight.transpose(axes)), op.bias
+        if op.weight_scales is None:
+            return [self._initializer(f"{op.name}/weight", weight), self._initializer(f"{op.name}/bias", bias)]
+        quant = self.graph.tensor[op.inputs[0]].quant
+        assert quant is not None
+        return [
+            self._real(f"{op.name}/weight", weight, op.weight_scales),
+            self._real(f"{op.name}/bias", bias, np.float32(quant.scale) * op.weight_scales),
+        ]
+
+    def _operand(self, tensor: Tensor) -> None:
+        assert tensor.data is not None
+        data = np.moveaxis(tensor.data, 3, 1).copy()
+        if tensor.quant is None:
+            self._initializer(tensor.name, data)
+            return
+        scale, zero_point = self._quant(tensor.name, tensor.quant)
+        inputs = [self._initializer(f"{tensor.name}/int8", data), scale, zero_point]
+        self._node("DequantizeLinear", inputs, tensor.name)
+
+    def _real(self, name: str, data: NDArray[Any], scales: NDArray[np.float32]) -> str:
+        """Write integer `data` with one scale an output channel and give the name of its real value."""
+        stored = self._initializer(f"{name}/int", data)
+        scale = self._initializer(f"{name}/scale", scales)
+        zero = self._initializer(f"{name}/zero_point", np.zeros(len(scales), data.dtype))
+        self._node("DequantizeLinear", [stored, scale, zero], name, axis=0)
+        return name
+
+    def _round(self, source: str, target: str, quant: Quant) -> None:
+        scale, zero_point = self._quant(target, quant)
+        self._node("QuantizeLinear", [source, scale, zero_point], f"{target}/int8")
+        self._node("DequantizeLinear", [f"{target}/int8", scale, zero_point], target)
+
+    def _quant(self, name: str, quant: Quant) -> tuple[str, str]:
+        return (
+            self._initializer(f"{name}/scale", np.array(quant.scale, np.float32)),
+            self._initializer(f"{name}/zero_point", np.array(quant.zero_point, np.int8)),
+        )
+
+    def _initializer(self, name: str, data: NDArray[Any]) -> str:
+        self.initializers.append(numpy_helper.from_array(data, name))
+        return name
+
+    def _node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> None:
+        self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
+
+
+def _nchw(shape: tuple[int, ...]) -> list[int]:
+    return [shape[0], shape[3], shape[1], shape[2]] if len(shape) == 4 else list(shape)

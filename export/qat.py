@@ -1,0 +1,127 @@
+"""Quantisation-aware fine-tuning: the int8 network learns from its float source, rounding in the forward pass.
+
+It starts from the graph that post-training quantisation gives (`ptq.quantize_calibrated`), so that even a short
+training can only go on from there. Ranges follow the batches until the last fifth of the epochs, then stand still.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback
+
+from ..runtime.errors import InputError
+from ..runtime.output import Output
+from ..training.batches import TrainingData
+from ..training.config import TrainSettings
+from ..training.distill import check_teachers
+from ..training.run import WEIGHTS, Run, load_run, save_run
+from ..training.session import network_size, provenance, run_config
+from ..training.trainer import begin_run, fit
+from .clips import clips_of_data
+from .fake_quant import GraphNet, dequantized
+from .lower import lower
+from .ptq import CALIBRATORS, DEFAULT, quantize_calibrated
+from .tflite_writer import write_tflite
+
+MODEL = "model.tflite"
+
+
+@dataclass(frozen=True)
+class QatSettings(TrainSettings):
+    """The published recipe of the fine-tuning; phases left at null take its shares of `epochs`."""
+
+    epochs: int = 20
+    batch_size: int = 64
+    lr: float = 5e-5
+    weight_decay: float = 0.0  # pulling weights off their grid towards zero is no help here
+    final_factor: float = 0.1
+    frozen_epochs: int | None = None  # at the end, with fixed ranges; 4 of 20
+    calibrator: str = DEFAULT
+
+    def resolve(self) -> QatSettings:
+        """The same settings with every phase given in epochs, checked for sense."""
+        frozen = round(0.2 * self.epochs) if self.frozen_epochs is None else self.frozen_epochs
+        phases: dict[str, Any] = {
+            "warmup_epochs": 0.0,
+            "rampdown_start": 0.0,
+            "rampdown_epochs": round(0.8 * self.epochs, 2),
+        }
+        missing = {key: value for key, value in phases.items() if getattr(self, key) is None}
+        settings = replace(self, frozen_epochs=frozen, **missing)
+        settings.check()
+        return settings
+
+    def check(self) -> None:
+        """Raise `InputError` naming the first setting that is out of its range."""
+        super().check()
+        self._check_choice("calibrator", CALIBRATORS)
+        if self.frozen_epochs is not None and not 0 <= self.frozen_epochs <= self.epochs:
+            raise InputError(f"frozen_epochs is {self.frozen_epochs}, expected 0 to {self.epochs} (epochs)")
+
+
+class RangeSchedule(Callback):
+    """Lets the ranges follow the batches until the last `frozen_epochs` epochs; a function of the epoch alone."""
+
+    def __init__(self, net: GraphNet, frozen_epochs: int) -> None:
+        self.net = net
+        self.frozen_epochs = frozen_epochs
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Set the epoch's mode."""
+        assert trainer.max_epochs is not None
+        self.net.observing = trainer.current_epoch < trainer.max_epochs - self.frozen_epochs
+
+
+def train_qat(
+    source: Run, settings: QatSettings, data: TrainingData, out: Path, output: Output, teachers: Sequence[Run] = ()
+) -> Run:
+    """Fine-tune the student of `source` as an int8 network, as a run of kind "qat" at `out`, or go on where it stopped.
+
+    Distils from `teachers`, by default from `source` itself. The run holds the source's float weights and, as
+    `model.tflite`, the int8 graph. Raises `InputError` when `source` is no student or knows other scenes than `data`.
+    """
+    if source.kind not in ("student", "imported"):
+        raise InputError(f"{source.path} is a {source.kind} run: quantise a student's, from `tinyscene train student`")
+    teachers = tuple(teachers) or (source,)
+    check_teachers([source, *teachers], data.labels)
+    config = {**run_config("qat", settings, data, teachers), "source": source.files[WEIGHTS]}
+    if begin_run(out, config):
+        output.log(f"{out} is finished already: nothing to train")
+        return load_run(out)
+    model, frontend = source.build(), source.frontend
+    graph = lower(model, frontend.n_mels, frontend.n_frames())
+    clips = clips_of_data(data, frontend)
+    start = quantize_calibrated(graph, clips.log_mel, settings.calibrator)
+    net = GraphNet(dequantized(start.graph), start.ranges)
+    parameters, macs = network_size(model, source.arch)
+    output.log(
+        f"qat of {source.path}: {len(graph.ops)} ops, calibrated on {clips.origin}; "
+        f"{len(data.train):,} snippets to train on, {len(data.evaluate):,} to evaluate on"
+    )
+    schedule = RangeSchedule(net, settings.frozen_epochs or 0)
+    metrics: Mapping[str, Any] = fit(
+        net, frontend, settings, data, out, output, teachers=teachers, callbacks=[schedule]
+    )
+    return save_run(
+        out,
+        kind="qat",
+        arch=source.arch,
+        arguments=source.arguments,
+        labels=source.labels,
+        frontend=frontend,
+        weights=source.weights(),
+        metrics={**metrics, "parameters": parameters, "macs": macs, "float_accuracy": source.metrics.get("accuracy")},
+        provenance={
+            **provenance(settings, data, teachers),
+            "source": source.path.name,
+            "source_kind": source.kind,
+            "source_weights": source.files[WEIGHTS],
+            "calibration": clips.origin,
+        },
+        files={MODEL: write_tflite(net.cpu().to_graph())},
+    )

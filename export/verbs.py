@@ -1,0 +1,177 @@
+"""The verbs `train qat`, `export` and `verify`. Torch is imported when one of the first two runs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..runtime.budget import PRESETS
+from ..runtime.cli import Verb
+from ..runtime.errors import InputError, require
+from ..runtime.output import Output
+from ..training.verbs import add_data_arguments, add_training_arguments, report
+
+if TYPE_CHECKING:
+    from ..training.batches import TrainingData
+    from ..training.run import Run
+    from .artefact import Exported
+    from .clips import Clips
+    from .verify import Check
+
+
+def _qat_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, metavar="RUN", help="run of a student to fine-tune as an int8 network")
+    parser.add_argument(
+        "--teacher",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="RUN",
+        help="run to distil from, repeated for an ensemble (default: the float student itself)",
+    )
+    add_training_arguments(parser)
+
+
+def _train_qat(arguments: argparse.Namespace, output: Output) -> None:
+    require("lightning", "train")
+    require("flatbuffers", "export")
+    from ..training.batches import open_data
+    from ..training.config import load_settings
+    from ..training.run import load_run
+    from .qat import QatSettings, train_qat
+
+    settings = load_settings(QatSettings, "qat", arguments.config, arguments.settings)
+    source = load_run(arguments.run)
+    teachers = [load_run(path) for path in arguments.teacher]
+    data = open_data(arguments.data, arguments.fold, arguments.split, arguments.cache, output)
+    report(train_qat(source, settings, data, arguments.out, output, teachers), output)
+
+
+def _export_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, metavar="RUN", help="qat run, or with --ptq a student's or an imported one")
+    parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="bundle to write")
+    parser.add_argument("--ptq", action="store_true", help="quantise by calibration alone")
+    parser.add_argument(
+        "--calibrator", choices=("minmax", "percentile", "mse"), default="mse", help="how --ptq chooses ranges"
+    )
+    parser.add_argument(
+        "--calibrate", type=Path, nargs="+", metavar="FILE", help="audio files or folders to calibrate on"
+    )
+    parser.add_argument(
+        "--norm", choices=("frozen",), help="freeze the global response normalisation of a 'grn' network first"
+    )
+    parser.add_argument(
+        "--budget", choices=("none", *PRESETS), default="default", help="limits that the artefact has to keep"
+    )
+    add_data_arguments(parser, required=False)
+
+
+def _export(arguments: argparse.Namespace, output: Output) -> None:
+    require("torch", "train")
+    require("onnx", "export")
+    require("flatbuffers", "export")
+    from ..runtime.budget import preset
+    from ..training.run import load_run
+    from .artefact import ExportOptions, export
+
+    run = load_run(arguments.run)
+    data = _data(arguments, output)
+    clips = _clips(arguments, run, data, output)
+    budget = None if arguments.budget == "none" else preset(arguments.budget)
+    options = ExportOptions(arguments.ptq, arguments.calibrator, arguments.norm, budget)
+    _report_export(export(run, arguments.out, clips, options, output, data), output)
+
+
+def _data(arguments: argparse.Namespace, output: Output) -> TrainingData | None:
+    from ..training.batches import open_data
+
+    if arguments.data is None:
+        return None
+    return open_data(arguments.data, arguments.fold, arguments.split, arguments.cache, output)
+
+
+def _clips(arguments: argparse.Namespace, run: Run, data: TrainingData | None, output: Output) -> Clips:
+    from .clips import clips_of_data, clips_of_files, generated_clips
+
+    if arguments.calibrate:
+        for path in arguments.calibrate:
+            if not path.exists():
+                raise InputError(f"no audio at {path}: name files or folders after --calibrate")
+        return clips_of_files(arguments.calibrate, run.frontend)
+    if data is not None:
+        return clips_of_data(data, run.frontend)
+    return generated_clips(run.frontend, output)
+
+
+def _report_export(exported: Exported, output: Output) -> None:
+    from dataclasses import asdict
+
+    from .verify import lines
+
+    sizes, bundle = exported.sizes, exported.bundle
+    kept = bundle.budget.get("preset")
+    text = [
+        f"{bundle.path}: int8 by {bundle.quantization.method}, {sizes.ops} ops, "
+        f"model.tflite {sizes.tflite_bytes:,} bytes",
+        f"as trained:  {sizes.parameters:,} parameters, {sizes.macs:,} MACs",
+        f"as deployed: {sizes.artefact_parameters:,} parameters, {sizes.artefact_macs:,} MACs, "
+        f"{sizes.weight_bytes:,} bytes of weights, {sizes.peak_activation_bytes:,} bytes of activations at most",
+        f"budget: {'none asked for' if kept is None else f'{kept}, kept'}",
+    ]
+    if exported.scores is not None:
+        text += ["", exported.scores.table()]
+    text += ["", *lines(exported.checks)]
+    output.record(
+        "tinyscene.export/1",
+        "\n".join(text),
+        bundle=str(bundle.path),
+        method=bundle.quantization.method,
+        sizes=asdict(sizes),
+        budget=kept,
+        scores=None if exported.scores is None else exported.scores.to_dict(),
+        checks=[asdict(check) for check in exported.checks],
+        verified=True,
+    )
+
+
+def _verify_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle to check")
+
+
+def _verify(arguments: argparse.Namespace, output: Output) -> int:
+    require("flatbuffers", "export")
+    from dataclasses import asdict
+
+    from ..runtime.bundle import load_bundle
+    from .verify import lines, passed, verify_bundle
+
+    bundle = load_bundle(arguments.bundle)
+    checks: list[Check] = verify_bundle(bundle)
+    for check in checks:
+        output.record("tinyscene.check/1", **asdict(check))
+    ok = passed(checks)
+    output.record("tinyscene.verification/1", "\n".join(lines(checks)), bundle=str(bundle.path), verified=ok)
+    return 0 if ok else 1
+
+
+TRAIN_QAT = Verb(
+    "fine-tune a student as the int8 network it will be",
+    "tinyscene train qat runs/student --data build/synth --out runs/qat",
+    _qat_arguments,
+    _train_qat,
+)
+
+EXPORT = Verb(
+    "turn a run into a verified int8 bundle",
+    "tinyscene export runs/qat --data build/synth --out build/bundle",
+    _export_arguments,
+    _export,
+)
+
+VERIFY = Verb(
+    "replay a bundle's golden vectors through every engine at hand",
+    "tinyscene verify build/bundle",
+    _verify_arguments,
+    _verify,
+)
