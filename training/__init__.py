@@ -1,6 +1,8 @@
 """From recordings to a trained student, with torch.
 
-`data` reads, checks, generates and caches recordings; `features` and `augment` turn batches of waveforms into log-mels
-on the training device; `models` holds the student and its teachers; `distill` is the loss, `module` and `trainer` run
-it, `run` is the directory a training leaves behind; `evaluate` scores runs and bundles. Read in that order.
+`data` reads, checks, generates and caches recordings, `batches` hands them out; `features` and `augment` turn batches
+of waveforms into log-mels on the training device; `models` holds the student and its teachers. `config` is what a
+training is told, `distill` its loss, `schedule` its pace; `module` does one step, `trainer` the loop, `session` the
+whole of one command; `run` is the directory that it leaves behind. `predict`, `metrics` and `evaluate` score runs and
+bundles; `import_cpjku` brings in the published student. Read in that order.
 """

@@ -73,15 +73,22 @@ class TrainingData:
 def open_data(
     folder: Path, fold: int, split: int | None, cache_dir: Path | None, output: Output | None
 ) -> TrainingData:
-    """Read the corpus in `folder`, build its cache when there is none, and choose a fold.
+    """Read the corpus in `folder`, choose a fold, and build the cache when there is none.
 
     Raises `InputError` when either side of the fold is empty.
     """
-    corpus = read_corpus(folder)
+    return open_corpus(read_corpus(folder), fold, split, cache_dir, output)
+
+
+def open_corpus(
+    corpus: Corpus, fold: int, split: int | None, cache_dir: Path | None, output: Output | None
+) -> TrainingData:
+    """`open_data` for a corpus that was read already."""
     chosen = corpus.fold(fold, split)
     for side in ("train", "evaluate"):
         if not getattr(chosen, side):
-            raise InputError(f"fold {fold} of {folder} has no clips to {side}: run `tinyscene data check {folder}`")
+            root = corpus.root
+            raise InputError(f"fold {fold} of {root} has no clips to {side}: run `tinyscene data check {root}`")
     return TrainingData(corpus, open_cache(corpus, cache_dir, output), chosen, fold, split)
 
 

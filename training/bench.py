@@ -85,7 +85,7 @@ class TrainingStep:
 def rows(context: BenchContext) -> Iterator[BenchRow]:
     """Clips per second of training on this machine, on every core torch may use."""
     threads = torch.get_num_threads()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = available_cores()
     torch.set_num_threads(cores)
     keep_freed_memory()
     samples = torch.from_numpy(np.clip(context.wave / INT16_SCALE, -32768, 32767).astype(np.int16)).repeat(BATCH, 1)
@@ -95,14 +95,21 @@ def rows(context: BenchContext) -> Iterator[BenchRow]:
             wave = step.augment()
             log_mel = step.log_mel(wave)
             yield _rate(f"training, {name}", step.whole, context.seconds, f"batch {BATCH}, {cores} threads")
-            yield _rate("- network alone", partial(step.network, log_mel), context.seconds, "forward, backward, Adam")
-        yield _rate("- augmentation alone", step.augment, context.seconds, "impulse responses, roll")
+            yield _rate(
+                f"network alone, {name}", partial(step.network, log_mel), context.seconds, "forward, backward, Adam"
+            )
+        yield _rate("augmentation alone", step.augment, context.seconds, "impulse responses, roll")
         for part in ("cpm", "cpr"):
             step = TrainingStep(part, {"base_channels": 8}, samples)
             note = f"{step.features.spec.n_frames()} frames a clip, jitter, mask, Freq-MixStyle"
-            yield _rate(f"- log-mel alone, {part}", partial(step.log_mel, wave), context.seconds, note)
+            yield _rate(f"log-mel alone, {part}", partial(step.log_mel, wave), context.seconds, note)
     finally:
         torch.set_num_threads(threads)
+
+
+def available_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _rate(name: str, run: Callable[[], object], seconds: float, note: str) -> BenchRow:

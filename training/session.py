@@ -38,17 +38,14 @@ def train_network(
     A finished run is returned as it is. The budget is checked on the untrained network before anything is written.
     Raises `GateError` when it is broken, `InputError` when `out` was started with other settings.
     """
+    check_request(settings, data.labels, teachers)
     arguments = settings.network_arguments()
-    n_classes = len(data.labels)
-    if settings.budget != "none":
-        check_budget(settings.arch, arguments, n_classes, preset(settings.budget))
-    check_teachers(teachers, data.labels)
     if begin_run(out, run_config(kind, settings, data, teachers)):
         output.log(f"{out} is finished already: nothing to train")
         return load_run(out)
     # The start is the seed's alone: resuming builds the same network, then loads the checkpoint over it.
     torch.manual_seed(settings.seed)
-    model = build_model(settings.arch, arguments, n_classes)
+    model = build_model(settings.arch, arguments, len(data.labels))
     frontend = frontend_for(settings.arch)
     parameters, macs = network_size(model, settings.arch)
     sides = f"{len(data.train):,} snippets to train on, {len(data.evaluate):,} to evaluate on"
@@ -65,6 +62,16 @@ def train_network(
         metrics={**metrics, "parameters": parameters, "macs": macs},
         provenance=provenance(settings, data, teachers),
     )
+
+
+def check_request(settings: NetworkSettings, labels: Sequence[str], teachers: Sequence[Run] = ()) -> None:
+    """Raise `GateError` when the network would break its budget, `InputError` when a teacher knows other scenes.
+
+    It needs no audio, so it comes before the cache is built.
+    """
+    if settings.budget != "none":
+        check_budget(settings.arch, settings.network_arguments(), len(labels), preset(settings.budget))
+    check_teachers(teachers, labels)
 
 
 def network_size(model: nn.Module, arch: str) -> tuple[int, int]:

@@ -275,6 +275,7 @@ def _ignore_known_warnings() -> None:
     for message in (
         ".*does not have many workers.*",  # batches come from a memory map: a worker would only copy them
         ".*Checkpoint directory .* exists and is not empty.*",
+        ".*The dirpath has changed from.*",  # a run may be moved before it is gone on with
         ".*number of training batches .* is smaller than the logging interval.*",
         ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
     ):

@@ -74,12 +74,15 @@ def _train_student(arguments: argparse.Namespace, output: Output) -> None:
 
 
 def _train(kind: str, settings: Any, arguments: argparse.Namespace, output: Output) -> None:
-    from .batches import open_data
+    from .batches import open_corpus
+    from .data.corpus import read_corpus
     from .run import load_run
-    from .session import train_network
+    from .session import check_request, train_network
 
     teachers = [load_run(path) for path in getattr(arguments, "teacher", [])]
-    data = open_data(arguments.data, arguments.fold, arguments.split, arguments.cache, output)
+    corpus = read_corpus(arguments.data)
+    check_request(settings, corpus.labels, teachers)
+    data = open_corpus(corpus, arguments.fold, arguments.split, arguments.cache, output)
     report(train_network(kind, settings, data, arguments.out, output, teachers), output)
 
 

@@ -136,6 +136,7 @@ def test_budget_is_checked_before_anything_is_written(
     out = tmp_path / "run"
     assert tinyscene("train", "student", "--data", tiny_folder, "--out", out, "base_channels=40") == 1
     error = capsys.readouterr().err
+    assert "caching" not in error  # the gate needs no audio
     assert "heaviest layers: blocks." in error
     assert "cheapest fix: base_channels=32" in error
     assert len(error.strip().splitlines()) == 1
@@ -178,6 +179,20 @@ def test_ctrl_c_ends_with_130_and_a_way_on(
     assert tinyscene("train", "student", "--data", tiny_folder, "--out", out, *SMALL, "epochs=9") == 130
     assert "the same command goes on from" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_teacher_verb_and_a_moved_run(
+    tiny_folder: Path, tmp_path: Path, tinyscene: Callable[..., int], tiny_data: TrainingData, output: Output
+) -> None:
+    command = ("train", "teacher", "--arch", "cpm", "--data", tiny_folder, *SMALL, "epochs=2")
+    assert tinyscene(*command, "--out", tmp_path / "teacher") == 0
+    run = load_run(tmp_path / "teacher")
+    assert (run.kind, run.arch, run.arguments["base_channels"]) == ("teacher", "cpm", 8)
+    assert run.provenance["settings"]["weight_decay"] == 1e-3  # the teacher's recipe
+    (tmp_path / "teacher" / "run.json").unlink()
+    moved = (tmp_path / "teacher").rename(tmp_path / "moved")
+    assert tinyscene(*command, "--out", moved) == 0
+    assert load_run(moved).files == run.files
 
 
 def test_bad_arguments(
