@@ -162,9 +162,9 @@ def _build(corpus: Corpus, folder: Path, files: NDArray[np.int64], output: Outpu
         snippets = cut_files(paths[kept:], SAMPLE_RATE_HZ, SNIPPET_SAMPLES)
         for i, cut in enumerate(track(snippets, "caching", len(paths), output, done=kept), start=kept):
             # Samples before their record: a record therefore never speaks of samples that are not there.
-            waves.write(cut)
+            waves.write(cut.tobytes())
             waves.flush()
-            record = np.array((len(cut), *files[i], _digest(cut)), dtype=_RECORD)
+            record = np.array((len(cut), *files[i], _digest(cut.tobytes())), dtype=_RECORD)
             clips.write(record.tobytes())
             clips.flush()
         os.fsync(waves.fileno())
@@ -206,7 +206,7 @@ def _resume(folder: Path, files: NDArray[np.int64]) -> int:
     return kept
 
 
-def _digest(samples: bytes | NDArray[np.int16]) -> bytes:
+def _digest(samples: bytes) -> bytes:
     # A trailing zero byte would be lost in numpy's fixed-width strings: hexadecimal has none.
     return hashlib.blake2b(samples, digest_size=8).hexdigest().encode()
 

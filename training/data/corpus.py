@@ -122,6 +122,16 @@ class Corpus:
             ) from None
 
 
+@dataclass(frozen=True)
+class Lists:
+    """The rows of a folder's lists, as they stand in the files."""
+
+    root: Path
+    rows: list[Row]  # of meta.csv, or of what stands in for it
+    folds: Mapping[int, Mapping[str, list[Row]]]  # number -> side -> rows
+    splits: Mapping[int, list[Row]]
+
+
 def parse_name(filename: str) -> TauName | None:
     """Read a TAU 2019-2022 Mobile file name, folders before it ignored; None when it is not one."""
     match = _TAU_NAME.fullmatch(PurePosixPath(filename).name)
@@ -159,26 +169,36 @@ def read_corpus(root: Path) -> Corpus:
     fold lists gets four folds that keep recordings whole. Raises `InputError` for a missing folder, an unreadable
     list, a file listed twice with different scenes, or files whose scene nothing tells.
     """
+    lists = read_lists(root)
+    return assemble(lists, _unique_clips(root, lists.rows))
+
+
+def read_lists(root: Path) -> Lists:
+    """Read whatever lists the folder `root` has, nothing compared with anything yet; raises as `read_corpus` does."""
     if not root.is_dir():
         raise InputError(f"no folder {root}: give a corpus, or make one with `tinyscene data synth {root}`")
-    fold_rows = {
+    folds = {
         number: {side: read_table(path) for side, path in sides.items()} for number, sides in find_folds(root).items()
     }
-    split_rows = {percent: read_table(path) for percent, path in find_splits(root).items()}
+    splits = {percent: read_table(path) for percent, path in find_splits(root).items()}
     if (root / "meta.csv").is_file():
         rows = read_table(root / "meta.csv")
-    elif fold_rows or split_rows:
-        rows = [row for sides in fold_rows.values() for side in sides.values() for row in side]
-        rows += [row for side in split_rows.values() for row in side]
+    elif folds or splits:
+        rows = [row for sides in folds.values() for side in sides.values() for row in side]
+        rows += [row for side in splits.values() for row in side]
     else:
         rows = _rows_of_folder(root)
-    clips = _unique_clips(root, rows)
+    return Lists(root, rows, folds, splits)
+
+
+def assemble(lists: Lists, clips: tuple[Clip, ...]) -> Corpus:
+    """The corpus of `clips` with the folds and splits of the lists; dealt folds when the lists have none."""
     folds = {
         number: FoldList(_names(sides.get("train", [])), _names(sides.get("evaluate", [])))
-        for number, sides in fold_rows.items()
+        for number, sides in lists.folds.items()
     }
-    splits = {percent: _names(side) for percent, side in split_rows.items()}
-    return Corpus(root, clips, folds or _dealt_folds(clips), splits)
+    splits = {percent: _names(rows) for percent, rows in lists.splits.items()}
+    return Corpus(lists.root, clips, folds or _dealt_folds(clips), splits)
 
 
 def _unique_clips(root: Path, rows: Iterable[Row]) -> tuple[Clip, ...]:

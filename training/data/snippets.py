@@ -42,7 +42,7 @@ def cut_file(path: Path, sample_rate_hz: int, snippet_samples: int) -> NDArray[n
     n = (len(wave) + round(TOLERANCE_S * sample_rate_hz)) // snippet_samples
     if n == 0:
         raise InputError(
-            f"{path} lasts {len(wave) / sample_rate_hz:.2f} s, expected {snippet_samples / sample_rate_hz:g} s or more: "
+            f"{path} lasts {len(wave) / sample_rate_hz:.2f} s, expected at least {snippet_samples / sample_rate_hz:g}: "
             "run `tinyscene data check` on its folder to find all such files"
         )
     missing = max(0, n * snippet_samples - len(wave))
