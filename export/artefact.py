@@ -25,7 +25,6 @@ from ..training.models.counts import layer_costs, totals
 from ..training.run import WEIGHTS, Run
 from .card import write_card
 from .clips import Clips
-from .fake_quant import GraphNet
 from .freeze import freeze_norm
 from .golden import choose_clips, dump_golden, make_golden
 from .graph import Graph
@@ -229,8 +228,3 @@ def _write(
         provenance=provenance,
         files={**files, "README.md": card.encode()},
     )
-
-
-def fake_quantised(graph: Graph) -> nn.Module:
-    """The torch emulation of an int8 graph, whose accuracy fine-tuning reports."""
-    return GraphNet.from_int8(graph)

@@ -15,8 +15,7 @@ def rows(context: BenchContext) -> Iterator[BenchRow]:
     """Latency of the float graph with the bundle's own weights in torch, on `context.threads` threads."""
     path = context.bundle.file("model.tflite")
     net = GraphNet(dequantized(read_tflite(path.read_bytes(), str(path)))).eval()
-    net = net.to(memory_format=torch.channels_last)
-    log_mel = torch.from_numpy(context.log_mel)[None, None].contiguous(memory_format=torch.channels_last)
+    log_mel = torch.from_numpy(context.log_mel)[None, None]
     threads = torch.get_num_threads()
     torch.set_num_threads(context.threads)
     try:

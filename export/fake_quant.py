@@ -106,6 +106,10 @@ class GraphNet(nn.Module):
         """The range of each activation as it stands."""
         return dict(zip(self.names, zip(self.low.tolist(), self.high.tolist(), strict=True), strict=True))
 
+    def quants(self) -> dict[str, Quant]:
+        """The quantisation of each activation that the present ranges give."""
+        return {name: choose_quant(*limits) for name, limits in self.ranges().items()}
+
     def float_graph(self) -> Graph:
         """The graph with the module's present weights."""
         ops = []
@@ -131,8 +135,7 @@ class GraphNet(nn.Module):
 
     def _quantised(self, log_mel: Tensor) -> Tensor:
         observe = self.training and self.observing
-        ranges = self.ranges()
-        quants = {name: choose_quant(*ranges[name]) for name in self.names}
+        quants = self.quants()
         extremes: dict[str, Tensor] = {}
 
         def visit(name: str, value: Tensor) -> Tensor:
@@ -140,15 +143,18 @@ class GraphNet(nn.Module):
                 extremes[name] = torch.stack(torch.aminmax(value.detach()))
             return fake_quantize(value, quants[self.source[name]])
 
-        weights = {
+        logits = self.run(log_mel, visit, self.rounded_weights(quants))
+        if observe:
+            self._observe(torch.stack([extremes[name] for name in self.names]))
+        return logits
+
+    def rounded_weights(self, quants: Mapping[str, Quant]) -> dict[str, Tensor]:
+        """Each convolution's weights as int8 will hold them, (out, in, kh, kw), for the inputs' `quants`."""
+        return {
             op.name: self._rounded_weight(op, quants[self.source[op.inputs[0]]])
             for op in self.graph.ops
             if op.weight is not None
         }
-        logits = self.run(log_mel, visit, weights)
-        if observe:
-            self._observe(torch.stack([extremes[name] for name in self.names]))
-        return logits
 
     def _rounded_weight(self, op: Op, quant: Quant) -> Tensor:
         weight, bias = self.weights[_key(op.name)], self.biases[_key(op.name)]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..runtime.errors import InputError
 from ..training.models.build import build_model
-from ..training.models.cp_mobile import CPMobile
+from ..training.models.cp_mobile import Block, CPMobile
 from ..training.models.norm import GRN, FrozenGRN, normalizer
 from ..training.run import Run
 
@@ -33,8 +33,12 @@ def freeze_norm(run: Run, log_mels: NDArray[np.float32]) -> tuple[CPMobile, dict
     frozen = build_model(run.arch, arguments, len(run.labels))
     assert isinstance(frozen, CPMobile)
     frozen.load_state_dict(source.state_dict(), strict=False)  # all but the normalisers' means
-    sums = [torch.zeros(block.project.conv.out_channels) for block in source.blocks]
-    hooks = [block.norm.register_forward_hook(_adder(total)) for block, total in zip(source.blocks, sums, strict=True)]
+    sums: list[Tensor] = []
+    hooks = []
+    for block in source.blocks:
+        assert isinstance(block, Block)
+        sums.append(torch.zeros(block.project.conv.out_channels))
+        hooks.append(block.norm.register_forward_hook(_adder(sums[-1])))
     with torch.inference_mode():
         for start in range(0, len(log_mels), _BATCH):
             source(torch.from_numpy(log_mels[start : start + _BATCH])[:, None])

@@ -77,6 +77,7 @@ def _block(builder: GraphBuilder, name: str, x: str, scale: Array, block: Block)
     if folds:
         return y, scale
     if gain is None:
+        assert isinstance(block.norm, GRN)
         y = _global_response(builder, f"{name}.norm", y, scale, float(block.norm.gamma.detach()))
     else:
         product = builder.constant(f"{name}.norm.gain", _float32((gain * scale)[None, None, None]))
@@ -90,11 +91,10 @@ def _affine(block: Block) -> tuple[Array | None, float]:
     norm, width = block.norm, block.project.conv.out_channels
     if isinstance(norm, nn.Identity):
         return np.ones(width), 0.0
-    gamma, beta = float(norm.gamma.detach()), float(norm.beta.detach())
     if isinstance(norm, FrozenGRN):
-        return 1.0 + gamma * _double(norm.n), beta
+        return 1.0 + float(norm.gamma.detach()) * _double(norm.n), float(norm.beta.detach())
     if isinstance(norm, GRN):
-        return None, beta
+        return None, float(norm.beta.detach())
     raise InputError(f"cannot lower block normalisation {type(norm).__name__}, expected none, frozen or grn")
 
 
@@ -139,6 +139,7 @@ def _convolution(
 ) -> str:
     conv = layer.conv
     padding = "VALID"
+    assert isinstance(conv.padding, tuple)
     if conv.padding != (0, 0):
         if conv.stride == (1, 1):
             padding = "SAME"  # symmetric for stride 1, as torch pads

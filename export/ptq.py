@@ -18,6 +18,7 @@ from ..runtime.errors import InputError
 from .fake_quant import GraphNet
 from .graph import Graph, quant_source
 from .quantize import choose_quant, quantize
+from .rescale import equalize
 from .rounding import round_weights
 
 CALIBRATORS = ("minmax", "percentile", "mse")
@@ -45,6 +46,11 @@ class Statistics:
     def rms(self) -> NDArray[np.float64]:
         """Root mean square of each channel."""
         return np.sqrt(self.square_sum / max(self.count, 1))
+
+    @property
+    def peak(self) -> NDArray[np.float64]:
+        """Largest absolute value of each channel."""
+        return np.maximum(np.abs(self.low), np.abs(self.high)).astype(np.float64)
 
     def extremes(self) -> tuple[float, float]:
         """Lowest and highest value over all channels."""
@@ -81,19 +87,23 @@ def measure(graph: Graph, log_mels: NDArray[np.float32]) -> dict[str, Statistics
     return statistics
 
 
-def ranges_from(statistics: dict[str, Statistics], method: str, output: str) -> dict[str, tuple[float, float]]:
-    """The range of each activation by one of `CALIBRATORS`; `output` is the name of the logits."""
+def ranges_from(graph: Graph, statistics: dict[str, Statistics], method: str) -> dict[str, tuple[float, float]]:
+    """The range of each activation of `graph` by one of `CALIBRATORS`."""
     if method not in CALIBRATORS:
         raise InputError(f"unknown calibrator {method!r}, expected one of {', '.join(CALIBRATORS)}")
-    pick = {"minmax": Statistics.extremes, "percentile": _percentile, "mse": _least_error}[method]
-    ranges = {name: pick(entry) for name, entry in statistics.items()}
+    if method == "mse":
+        powers = _importance(graph)
+        ranges = {name: _least_error(entry, powers.get(name, 0.0)) for name, entry in statistics.items()}
+    else:
+        pick = Statistics.extremes if method == "minmax" else _percentile
+        ranges = {name: pick(entry) for name, entry in statistics.items()}
     # Clipped logits would tie, and the answer is what they are for: the output always covers all that was seen.
-    return {**ranges, output: statistics[output].extremes()}
+    return {**ranges, graph.output: statistics[graph.output].extremes()}
 
 
 def calibrate(graph: Graph, log_mels: NDArray[np.float32], method: str = DEFAULT) -> dict[str, tuple[float, float]]:
     """Ranges of a float `graph` from `log_mels` (clips, n_mels, n_frames) float32, by one of `CALIBRATORS`."""
-    return ranges_from(measure(graph, log_mels), method, graph.output)
+    return ranges_from(graph, measure(graph, log_mels), method)
 
 
 @dataclass(frozen=True)
@@ -105,9 +115,33 @@ class Calibrated:
 
 
 def quantize_calibrated(graph: Graph, log_mels: NDArray[np.float32], method: str = DEFAULT) -> Calibrated:
-    """Post-training quantisation of a float `graph` on `log_mels`: ranges by `method`, weights by `round_weights`."""
-    ranges = calibrate(graph, log_mels, method)
-    return Calibrated(round_weights(graph, quantize(graph, ranges), log_mels), ranges)
+    """Post-training quantisation of a float `graph` on `log_mels` (clips, n_mels, n_frames).
+
+    Channels are brought to similar levels (`rescale`), ranges chosen by `method`, weights rounded by `round_weights`.
+    """
+    level = equalize(graph, _levels(graph, measure(graph, log_mels)))
+    ranges = calibrate(level, log_mels, method)
+    return Calibrated(round_weights(level, quantize(level, ranges), log_mels), ranges)
+
+
+def _levels(graph: Graph, statistics: dict[str, Statistics]) -> dict[str, NDArray[np.float64]]:
+    """The level of each channel: its peak, or between peak and RMS where it will be squared and averaged."""
+    squared = {op.inputs[0] for op in graph.ops if op.kind == "MUL" and op.inputs[0] == op.inputs[1]}
+    return {
+        name: np.sqrt(entry.peak * entry.rms) if name in squared else entry.peak for name, entry in statistics.items()
+    }
+
+
+def _importance(graph: Graph) -> dict[str, float]:
+    """Power of a value by which its squared error counts, for the two tensors around each RSQRT.
+
+    What follows is m * rsqrt(m) = sqrt(m): an error of m counts by 1 / sqrt(m), one of r = rsqrt(m) by m = 1 / r^2.
+    """
+    powers: dict[str, float] = {}
+    for op in graph.ops:
+        if op.kind == "RSQRT":
+            powers |= {op.inputs[0]: -1.0, op.output: -4.0}
+    return powers
 
 
 def _batches(log_mels: NDArray[np.float32]) -> Iterator[Tensor]:
@@ -131,7 +165,7 @@ def _extend(statistics: dict[str, Statistics], name: str, value: Tensor) -> None
 
 def _centres(entry: Statistics) -> NDArray[np.float64]:
     low, high = entry.extremes()
-    return low + (np.arange(_BINS) + 0.5) * (max(high - low, 1e-9) / _BINS)
+    return np.asarray(low + (np.arange(_BINS) + 0.5) * (max(high - low, 1e-9) / _BINS), np.float64)
 
 
 def _percentile(entry: Statistics) -> tuple[float, float]:
@@ -143,7 +177,7 @@ def _percentile(entry: Statistics) -> tuple[float, float]:
     return (low if first == 0 else float(centres[first])), (high if last == _BINS - 1 else float(centres[last]))
 
 
-def _least_error(entry: Statistics) -> tuple[float, float]:
+def _least_error(entry: Statistics, power: float) -> tuple[float, float]:
     """Descend on one side after the other; the error surface has a single valley in practice."""
     low, high = entry.extremes()
     best, shrink = np.inf, [1.0, 1.0]
@@ -153,13 +187,16 @@ def _least_error(entry: Statistics) -> tuple[float, float]:
         for factor in _SHRINK:
             trial = [*shrink]
             trial[side] = float(factor)
-            error = _error(entry, low * trial[0], high * trial[1])
+            error = _error(entry, low * trial[0], high * trial[1], power)
             if error < best:
                 best, shrink = error, trial
     return low * shrink[0], high * shrink[1]
 
 
-def _error(entry: Statistics, low: float, high: float) -> float:
+def _error(entry: Statistics, low: float, high: float, power: float) -> float:
+    """Squared error of rounding to [low, high] over all values seen, each counted by |value|**power."""
     quant, centres = choose_quant(low, high), _centres(entry)
     rounded = np.clip(np.rint(centres / quant.scale) + quant.zero_point, -128, 127)
-    return float(entry.histogram @ ((rounded - quant.zero_point) * quant.scale - centres) ** 2)
+    squares = ((rounded - quant.zero_point) * quant.scale - centres) ** 2
+    weights = entry.histogram * np.maximum(np.abs(centres), 1e-3) ** power if power else entry.histogram
+    return float(weights @ squares)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ..runtime.bundle import Bundle
-from ..runtime.engine import open_engine
+from ..runtime.engine import Kernels, open_engine
 from ..runtime.errors import UnavailableError
 from ..runtime.output import Output, format_table
 from ..training.batches import TrainingData
@@ -106,12 +107,15 @@ def _truth(labels: tuple[str, ...], data: TrainingData) -> NDArray[np.int64]:
 def _engines(bundle: Bundle, model: nn.Module, graph: Graph) -> Iterator[tuple[str, Predict]]:
     yield "float, torch", _torch(model)
     yield "int8, torch fake-quant", _torch(GraphNet.from_int8(graph))
-    for kernels in ("reference", "default"):
-        engine = open_engine(bundle, kernels)  # type: ignore[arg-type]
-        yield f"int8, LiteRT {kernels}", lambda batch, engine=engine: np.stack([engine.logits(x) for x in batch])
-    for name, file in (("int8, ONNX QDQ", "model.onnx"), ("float, ONNX", "model_float.onnx")):
-        contents = bundle.file(file).read_bytes()
-        yield name, lambda batch, contents=contents: run_onnx(contents, batch)
+    yield "int8, LiteRT reference", _litert(bundle, "reference")
+    yield "int8, LiteRT default", _litert(bundle, "default")
+    yield "int8, ONNX QDQ", partial(run_onnx, bundle.file("model.onnx").read_bytes())
+    yield "float, ONNX", partial(run_onnx, bundle.file("model_float.onnx").read_bytes())
+
+
+def _litert(bundle: Bundle, kernels: Kernels) -> Predict:
+    engine = open_engine(bundle, kernels)
+    return lambda batch: np.stack([engine.logits(log_mel) for log_mel in batch])
 
 
 def _torch(model: nn.Module) -> Predict:

@@ -106,10 +106,16 @@ class _Reader:
         quantization = self.tensors[inputs[1]].quantization
         if quantization is None or quantization.scale is None or quantization.quantizedDimension != axis:
             raise InputError(f"{self.source}: weights {self._name(inputs[1])} are not quantised per output channel")
+        scales = np.array(quantization.scale, np.float32)
+        source, bias = self._tensor(inputs[0]).quant, self.tensors[inputs[2]].quantization
+        assert source is not None
+        # The graph keeps no bias scales: they are the product of these two, and must be that in the file.
+        if bias is None or not np.array_equal(bias.scale, np.float32(source.scale) * scales):
+            raise InputError(f"{self.source}: bias {self._name(inputs[2])} is not at input scale * weight scale")
         return {
             "weight": self._constant(inputs[1]),
             "bias": self._constant(inputs[2]),
-            "weight_scales": np.array(quantization.scale, np.float32),
+            "weight_scales": scales,
             "stride": (options.strideH, options.strideW),
             "padding": _padding(options),
         }

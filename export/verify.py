@@ -134,6 +134,8 @@ def compare_logits(
 
     An answer is clear when it leads by more than twice the tolerance. With `step` the line counts in steps.
     """
+    if found.shape != expected.shape or not np.isfinite(found).all():
+        return False, f"logits are {found.shape} (or not finite), recorded {expected.shape}"
     worst = float(np.abs(expected - found).max())
     ranked = np.sort(expected, axis=1)
     clear = ranked[:, -1] - ranked[:, -2] > 2 * tolerance
@@ -141,7 +143,7 @@ def compare_logits(
     same = int((expected.argmax(axis=1) == found.argmax(axis=1)).sum())
     size = f"{worst / step:.0f} steps of at most {tolerance / step:.0f}" if step else f"{worst:.1e} of {tolerance:.1e}"
     detail = f"logits differ by {size}, same answer for {same} of {len(expected)} clips"
-    return bool(worst <= tolerance * (1 + 1e-6) and not flipped and np.isfinite(found).all()), detail
+    return bool(worst <= tolerance * (1 + 1e-6) and not flipped), detail
 
 
 def _litert(bundle: Bundle, kernels: Kernels, golden: Golden, graph: Graph) -> tuple[bool, str]:

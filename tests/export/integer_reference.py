@@ -1,0 +1,129 @@
+"""TFLite's int8 arithmetic in plain numpy integers, written from its specification for the tests alone.
+
+int32 accumulators, one multiplier and shift a channel, double rounding: a saturating rounding doubling high multiply,
+then a rounding right shift (both round half away from zero).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinyscene.export.graph import Graph, Op
+
+Array = NDArray[np.int64]
+
+
+def multiplier(real: float) -> tuple[int, int]:
+    """`real` as (q, shift): real = q * 2**(shift - 31) with q in [2**30, 2**31)."""
+    mantissa, shift = math.frexp(real)
+    q = round_half_away(mantissa * 2**31)
+    return (q // 2, shift + 1) if q == 2**31 else (q, shift)
+
+
+def round_half_away(value: float) -> int:
+    return math.floor(abs(value) + 0.5) * (1 if value >= 0 else -1)
+
+
+def requantize(x: Array, q: Any, shift: Any) -> Array:
+    """x * q * 2**(shift - 31), rounded twice."""
+    q, shift = np.asarray(q, np.int64), np.asarray(shift, np.int64)
+    x = x << np.maximum(shift, 0)
+    product = x * q
+    # C++ divides towards zero after the nudge.
+    nudge = np.where(product >= 0, 1 << 30, 1 - (1 << 30))
+    total = product + nudge
+    high = np.sign(total) * (np.abs(total) >> 31)
+    right = np.maximum(-shift, 0)
+    mask = (np.int64(1) << right) - 1
+    remainder = high & mask
+    threshold = (mask >> 1) + (high < 0)
+    return (high >> right) + (remainder > threshold)
+
+
+def run(graph: Graph, inputs: NDArray[np.int8]) -> dict[str, NDArray[np.int8]]:
+    """Every activation of a graph without block norms in ops, for one int8 input (n_mels, n_frames)."""
+    values: dict[str, NDArray[np.int8]] = {graph.input: inputs[None, :, :, None]}
+    for op in graph.ops:
+        values[op.output] = _OPS[op.kind](graph, op, *(values[name] for name in op.inputs))
+    return values
+
+
+def _finish(graph: Graph, op: Op, x: Array) -> NDArray[np.int8]:
+    quant = graph.tensor[op.output].quant
+    assert quant is not None
+    low = max(-128, quant.zero_point) if op.relu else -128
+    return np.clip(x + quant.zero_point, low, 127).astype(np.int8)
+
+
+def _convolution(graph: Graph, op: Op, x: NDArray[np.int8]) -> NDArray[np.int8]:
+    source, target = graph.tensor[op.inputs[0]].quant, graph.tensor[op.output].quant
+    assert op.weight is not None
+    assert op.bias is not None
+    assert op.weight_scales is not None
+    assert source is not None
+    assert target is not None
+    kernel = op.weight.shape[1:3]
+    padded = x.astype(np.int64) - source.zero_point
+    if op.padding == "SAME":
+        padded = np.pad(padded, [(0, 0), *((size // 2, size // 2) for size in kernel), (0, 0)])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, kernel, axis=(1, 2))
+    windows = windows[:, :: op.stride[0], :: op.stride[1]]  # (1, h, w, c, kh, kw)
+    weight = op.weight.astype(np.int64)
+    if op.kind == "CONV_2D":
+        sums = np.einsum("nhwcij,oijc->nhwo", windows, weight, optimize=True)
+    else:
+        sums = np.einsum("nhwcij,ijc->nhwc", windows, weight[0], optimize=True)
+    scales = [float(np.float32(source.scale)) * float(s) / float(np.float32(target.scale)) for s in op.weight_scales]
+    q, shift = np.array([multiplier(scale) for scale in scales], np.int64).T
+    return _finish(graph, op, requantize(sums + op.bias, q, shift))
+
+
+def _pad(graph: Graph, op: Op, x: NDArray[np.int8]) -> NDArray[np.int8]:
+    quant = graph.tensor[op.output].quant
+    assert quant is not None
+    return np.pad(x, [(0, 0), *op.pads, (0, 0)], constant_values=quant.zero_point)
+
+
+def _add(graph: Graph, op: Op, a: NDArray[np.int8], b: NDArray[np.int8]) -> NDArray[np.int8]:
+    quants = [graph.tensor[name].quant for name in (*op.inputs, op.output)]
+    scales = [float(np.float32(quant.scale)) for quant in quants if quant is not None]
+    twice = 2 * max(scales[:2])
+    total = np.zeros(a.shape, np.int64)
+    for x, quant, scale in zip((a, b), quants, scales, strict=False):
+        assert quant is not None
+        total = total + requantize((x.astype(np.int64) - quant.zero_point) << 20, *multiplier(scale / twice))
+    return _finish(graph, op, requantize(total, *multiplier(twice / (2**20 * scales[2]))))
+
+
+def _average_pool(graph: Graph, op: Op, x: NDArray[np.int8]) -> NDArray[np.int8]:
+    windows = np.lib.stride_tricks.sliding_window_view(x.astype(np.int64), op.window, axis=(1, 2))
+    total = windows[:, :: op.stride[0], :: op.stride[1]].sum(axis=(4, 5))
+    count = op.window[0] * op.window[1]
+    rounded = np.where(total > 0, total + count // 2, total - count // 2)
+    return (np.sign(rounded) * (np.abs(rounded) // count)).astype(np.int8)
+
+
+def _mean(graph: Graph, op: Op, x: NDArray[np.int8]) -> NDArray[np.int8]:
+    source, target = graph.tensor[op.inputs[0]].quant, graph.tensor[op.output].quant
+    assert source is not None
+    assert target is not None
+    count = int(np.prod([x.shape[axis] for axis in op.axes]))
+    total = x.astype(np.int64).sum(axis=op.axes, keepdims=op.keep_dims) - count * source.zero_point
+    q, shift = multiplier(float(np.float32(source.scale)) / float(np.float32(target.scale)))
+    # The division by the count goes into the multiplier, as far as it keeps its 31 bits.
+    spare = min(count.bit_length() - 1, 32, 31 + shift)
+    return _finish(graph, op, requantize(total, (q << spare) // count, shift - spare))
+
+
+_OPS = {
+    "MEAN": _mean,
+    "CONV_2D": _convolution,
+    "DEPTHWISE_CONV_2D": _convolution,
+    "PAD": _pad,
+    "ADD": _add,
+    "AVERAGE_POOL_2D": _average_pool,
+}
