@@ -116,7 +116,7 @@ def generate(out: Path, spec: SynthSpec, output: Output | None = None, workers: 
     segments = plan(spec)
     with directory(out) as folder:
         (folder / "audio").mkdir()
-        write = partial(_write_segment, folder, spec.seed)
+        write = partial(write_segment, folder, spec.seed)
         # Fresh interpreters: a fork of a process that has started torch's threads may hang.
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
             done = pool.map(write, segments, chunksize=2 * VISITS)
@@ -127,7 +127,8 @@ def generate(out: Path, spec: SynthSpec, output: Output | None = None, workers: 
     return True
 
 
-def _write_segment(folder: Path, seed: int, segment: Segment) -> None:
+def write_segment(folder: Path, seed: int, segment: Segment) -> None:
+    """Render one segment of the corpus with this seed and write its chunks' files into `folder`."""
     import soundfile
 
     n = CHUNKS * RATE_HZ

@@ -41,7 +41,7 @@ def _check(arguments: argparse.Namespace, output: Output) -> int:
         output.log("no linear probe: put the errors right first")
     corpus, warnings = report.corpus, len(report.findings) - report.errors
     recordings = len({clip.identifier for clip in corpus.clips})
-    verdict = f"{report.errors:,} errors, {warnings:,} warnings" if report.findings else "nothing wrong"
+    verdict = f"errors {report.errors:,}, warnings {warnings:,}" if report.findings else "nothing wrong"
     output.record(
         "tinyscene.check/1",
         text=f"{arguments.dir}: {len(corpus.clips):,} files, {report.seconds / 60:,.1f} min, "
