@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         name, rest = _match(arguments, verbs)
         verb: Verb = verbs[name].load()
-        namespace = _parser(name, verb).parse_args(rest)
+        namespace = _parser(name, verb).parse_intermixed_args(rest)  # options may stand among key=value words
         return verb.run(namespace, Output(namespace.json)) or 0
     except TinysceneError as error:
         print(f"tinyscene: {error}", file=sys.stderr)

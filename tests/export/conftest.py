@@ -1,19 +1,20 @@
-"""Networks that the export tests share: small ones with lively statistics, and the published student."""
+"""What the export tests share: the published student, real clips, a small corpus and a run trained on it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from numpy.typing import NDArray
 
+from tinyscene.runtime.cli import main
 from tinyscene.runtime.frontend import log_mel
 from tinyscene.runtime.frontend_spec import STUDENT
 from tinyscene.training.import_cpjku import import_checkpoint
-from tinyscene.training.models.cp_mobile import CPMobile
-from tinyscene.training.models.norm import GRN, FrozenGRN
 from tinyscene.training.run import Run
 
 CHECKPOINT = "weights/cp_mobile_tau22/c0a7nzin_epoch149.ckpt"
@@ -23,43 +24,6 @@ CHECKPOINT = "weights/cp_mobile_tau22/c0a7nzin_epoch149.ckpt"
 def one_thread() -> None:
     """The networks here are too small to be worth a second thread."""
     torch.set_num_threads(1)
-
-
-def lively(norm: str = "none", seed: int = 0, gamma: float = 0.7, **arguments: object) -> CPMobile:
-    """A small CP-Mobile whose batch norms and block norms are far from the identity, in evaluation mode."""
-    generator = torch.Generator().manual_seed(seed)
-    torch.manual_seed(seed)
-    model = CPMobile(n_classes=4, base_channels=8, norm=norm, **arguments)  # type: ignore[arg-type]
-
-    def uniform(tensor: torch.Tensor, low: float, high: float) -> None:
-        with torch.no_grad():
-            tensor.copy_(low + (high - low) * torch.rand(tensor.shape, generator=generator))
-
-    for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = None  # running statistics become the plain mean over what follows
-            uniform(module.weight, 0.5, 1.5)
-            uniform(module.bias, -0.3, 0.5)
-        elif isinstance(module, (GRN, FrozenGRN)):
-            uniform(module.gamma, gamma, gamma + 0.1)
-            uniform(module.beta, -0.3, 0.3)
-            if isinstance(module, FrozenGRN):
-                uniform(module.n, 0.3, 2.0)
-    model.train()
-    for block in model.blocks:
-        block.norm.eval()
-    with torch.no_grad():  # statistics of log-mels, or the network would answer the same to all of them
-        model(torch.from_numpy(mels(32, seed=9))[:, None])
-    return model.eval()
-
-
-def mels(count: int, n_mels: int = 64, n_frames: int = 32, seed: int = 1) -> NDArray[np.float32]:
-    """Random log-mels with bands and events, (count, n_mels, n_frames) float32 of about the front end's range."""
-    rng = np.random.default_rng(seed)
-    level = rng.normal(0, 0.5, (count, 1, 1))
-    tilt = rng.normal(0, 0.5, (count, 1, 1)) * np.linspace(-1, 1, n_mels)[None, :, None]
-    events = rng.normal(0, 0.3, (count, 1, n_frames))
-    return (level + tilt + events + rng.normal(0, 0.3, (count, n_mels, n_frames))).astype(np.float32)
 
 
 @pytest.fixture(scope="session")
@@ -79,3 +43,65 @@ def real_clips(shared: Path) -> NDArray[np.float32]:
     files = sorted((shared / "data" / "tut2017" / "audio").iterdir())[::10][:40]
     waves = np.concatenate([cut_file(file, STUDENT.sample_rate_hz, STUDENT.clip_samples)[:8:2] for file in files])
     return np.stack([log_mel(wave.astype(np.float32) / np.float32(32768.0), STUDENT) for wave in waves])
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A TAU-layout corpus of three scenes told apart by how fast they pulse: 24 clips to train on, 12 to evaluate."""
+    folder = tmp_path_factory.mktemp("corpus") / "pulses"
+    (folder / "audio").mkdir(parents=True)
+    (folder / "evaluation_setup").mkdir()
+    rng = np.random.default_rng(0)
+    time_s = np.arange(STUDENT.clip_samples) / STUDENT.sample_rate_hz
+    rows = {"train": ["filename\tscene_label"], "evaluate": ["filename\tscene_label"]}
+    for scene, pulse_hz in (("bus", 3.0), ("park", 9.0), ("tram", 23.0)):
+        for number in range(12):
+            name = f"audio/{scene}-paris-{number // 4}-{number}-0-a.wav"
+            envelope = 0.5 + 0.5 * np.sign(np.sin(2 * np.pi * pulse_hz * (time_s + rng.random())))
+            wave = 0.1 * envelope * rng.standard_normal(STUDENT.clip_samples)
+            soundfile.write(folder / name, wave, STUDENT.sample_rate_hz, subtype="PCM_16")
+            rows["train" if number < 8 else "evaluate"].append(f"{name}\t{scene}")
+    for side, lines in rows.items():
+        (folder / "evaluation_setup" / f"fold1_{side}.csv").write_text("\n".join(lines) + "\n")
+    listed = [line for side in rows.values() for line in side[1:]]
+    meta = [f"{line}\t{scene_of(line)}\ta" for line in listed]
+    (folder / "meta.csv").write_text("\n".join(["filename\tscene_label\tidentifier\tsource_label", *meta]) + "\n")
+    return folder
+
+
+def scene_of(line: str) -> str:
+    """The recording (scene and location) that a list's line is from, as the corpus' identifier."""
+    scene, _, location = Path(line.split("\t")[0]).stem.split("-")[:3]
+    return f"{scene}-{location}"
+
+
+@pytest.fixture
+def tinyscene() -> Callable[..., int]:
+    """The command line, in this process: `tinyscene("export", RUN, ...)` returns its exit code."""
+    return lambda *arguments: main([str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="session")
+def student(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small student run, a few epochs old."""
+    out = tmp_path_factory.mktemp("students") / "student"
+    options = ["base_channels=8", "epochs=6", "batch_size=8", "lr=0.005", "evaluate_every=6", "device=cpu", "threads=1"]
+    assert main(["train", "student", "--data", str(corpus), "--out", str(out), *options]) == 0
+    return out
+
+
+@pytest.fixture(scope="session")
+def qat_run(student: Path, corpus: Path) -> Path:
+    """The student fine-tuned as an int8 network."""
+    out = student.with_name("qat")
+    options = ["epochs=3", "batch_size=8", "evaluate_every=3", "device=cpu", "threads=1"]
+    assert main(["train", "qat", str(student), "--data", str(corpus), "--out", str(out), *options]) == 0
+    return out
+
+
+@pytest.fixture(scope="session")
+def bundle(qat_run: Path, corpus: Path) -> Path:
+    """The fine-tuned student's bundle."""
+    out = qat_run.with_name("bundle")
+    assert main(["export", str(qat_run), "--data", str(corpus), "--out", str(out)]) == 0
+    return out

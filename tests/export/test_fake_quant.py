@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import lively, mels
+from networks import lively, mels
 from numpy.typing import NDArray
 from test_lower import logits
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import lively
 from hypothesis import given
+from networks import lively
 from random_graphs import float_graphs, int8_graphs, with_op
 
 from tinyscene.export.graph import Graph, Quant

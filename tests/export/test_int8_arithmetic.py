@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import lively, mels
 from integer_reference import multiplier, requantize, run
+from networks import lively, mels
 from numpy.typing import NDArray
 
 from tinyscene.export.freeze import freeze_norm

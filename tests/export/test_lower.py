@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import lively, mels
+from networks import lively, mels
 from numpy.typing import NDArray
 from torch import nn
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
-from conftest import lively, mels
 from hypothesis import given, settings
+from networks import lively, mels
 from random_graphs import int8_graphs
 from test_graph import tiny, tiny_int8
 
