@@ -57,12 +57,12 @@ class GraphNet(nn.Module):
         self.constants = nn.ParameterDict()
         for op in graph.ops:
             if op.weight is not None and op.bias is not None:
-                self.weights[_key(op.name)] = nn.Parameter(torch.from_numpy(oihw(op.weight, op)).clone())
-                self.biases[_key(op.name)] = nn.Parameter(torch.from_numpy(op.bias).clone())
+                self.weights[parameter_key(op.name)] = nn.Parameter(torch.from_numpy(oihw(op.weight, op)).clone())
+                self.biases[parameter_key(op.name)] = nn.Parameter(torch.from_numpy(op.bias).clone())
         for tensor in graph.tensors:
             if tensor.data is not None:
                 values = np.moveaxis(tensor.data, 3, 1).copy()
-                self.constants[_key(tensor.name)] = nn.Parameter(torch.from_numpy(values))
+                self.constants[parameter_key(tensor.name)] = nn.Parameter(torch.from_numpy(values))
         limits = [(0.0, 0.0) if ranges is None else ranges[name] for name in self.names]
         self.register_buffer("low", torch.tensor([low for low, _ in limits]))
         self.register_buffer("high", torch.tensor([high for _, high in limits]))
@@ -90,8 +90,8 @@ class GraphNet(nn.Module):
         values = {self.graph.input: visit(self.graph.input, log_mel) if visit else log_mel}
         last = {name: op.name for op in self.graph.ops for name in op.inputs}
         for op in self.graph.ops:
-            inputs = [values[name] if name in values else self.constants[_key(name)] for name in op.inputs]
-            key = _key(op.name)
+            inputs = [values[name] if name in values else self.constants[parameter_key(name)] for name in op.inputs]
+            key = parameter_key(op.name)
             weight = weights[op.name] if weights is not None and op.name in weights else None
             if weight is None and op.weight is not None:
                 weight = self.weights[key]
@@ -117,9 +117,9 @@ class GraphNet(nn.Module):
             if op.weight is None:
                 ops.append(op)
                 continue
-            weight = self.weights[_key(op.name)].detach().cpu().numpy()
+            weight = self.weights[parameter_key(op.name)].detach().cpu().numpy()
             axes = (1, 2, 3, 0) if op.kind == "DEPTHWISE_CONV_2D" else (0, 2, 3, 1)
-            bias = self.biases[_key(op.name)].detach().cpu().numpy().copy()
+            bias = self.biases[parameter_key(op.name)].detach().cpu().numpy().copy()
             ops.append(replace(op, weight=np.ascontiguousarray(weight.transpose(axes)), bias=bias))
         tensors = [
             t if t.data is None else replace(t, data=np.moveaxis(self._constant(t.name), 1, 3).copy())
@@ -157,7 +157,7 @@ class GraphNet(nn.Module):
         }
 
     def _rounded_weight(self, op: Op, quant: Quant) -> Tensor:
-        weight, bias = self.weights[_key(op.name)], self.biases[_key(op.name)]
+        weight, bias = self.weights[parameter_key(op.name)], self.biases[parameter_key(op.name)]
         scales = weight_scales(weight.detach().cpu().numpy(), bias.detach().cpu().numpy(), quant.scale)
         zeros = torch.zeros(len(scales), dtype=torch.int32, device=weight.device)
         return torch.fake_quantize_per_channel_affine(
@@ -178,7 +178,7 @@ class GraphNet(nn.Module):
             seen.copy_(moved)
 
     def _constant(self, name: str) -> NDArray[np.float32]:
-        return np.asarray(self.constants[_key(name)].detach().cpu().numpy(), np.float32)
+        return np.asarray(self.constants[parameter_key(name)].detach().cpu().numpy(), np.float32)
 
 
 def run_op(op: Op, inputs: list[Tensor], weight: Tensor | None, bias: Tensor | None) -> Tensor:
@@ -245,5 +245,6 @@ def _float_op(graph: Graph, op: Op) -> Op:
     return replace(op, weight=dequantize_weights(op), bias=real_bias(graph, op), weight_scales=None)
 
 
-def _key(name: str) -> str:
-    return name.replace(".", "/")  # torch forbids dots in parameter names
+def parameter_key(name: str) -> str:
+    """An op's or tensor's name as a parameter's: torch forbids dots, and names that a ParameterDict's methods have."""
+    return "/" + name.replace(".", "/")

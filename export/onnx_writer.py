@@ -64,9 +64,7 @@ class _Writer:
     def add(self, op: Op) -> None:
         """Write one op and, in an int8 graph, the rounding of its result."""
         if op.kind == "PAD":
-            (top, bottom), (left, right) = op.pads
-            self.pads[op.output] = (top, left, bottom, right)
-            self.value[op.output] = self.value[op.inputs[0]]
+            self._pad(op)
             return
         quant = self.graph.tensor[op.output].quant
         exact = op.output if quant is None else f"{op.output}/exact"
@@ -78,6 +76,19 @@ class _Writer:
         if quant is not None:
             self._round(exact, op.output, quant)
 
+    def _pad(self, op: Op) -> None:
+        """Leave zeros to the convolutions and pools that read them, or write them out when another op does."""
+        (top, bottom), (left, right) = op.pads
+        source = self.value[op.inputs[0]]
+        readers = [reader for reader in self.graph.ops if op.output in reader.inputs]
+        folds = all(reader.weight is not None or reader.kind == "AVERAGE_POOL_2D" for reader in readers)
+        if readers and folds:
+            self.pads[op.output] = (top, left, bottom, right)
+            self.value[op.output] = source
+            return
+        amounts = self._initializer(f"{op.name}/pads", _all_axes([top, left, bottom, right]))
+        self._node("Pad", [source, amounts], op.output)
+
     def _compute(self, op: Op, output: str) -> None:
         inputs = [self.value[name] for name in op.inputs]
         if op.weight is not None:
@@ -87,8 +98,12 @@ class _Writer:
             values = {"kernel_shape": kernel, "strides": list(op.stride), "pads": pads, "group": group}
             self._node("Conv", [inputs[0], *self._constants(op)], output, **values)
         elif op.kind == "AVERAGE_POOL_2D":
-            kernel = list(op.window)
-            values = {"kernel_shape": kernel, "strides": list(op.stride), "pads": self._pads_of(op, kernel)}
+            kernel, pads = list(op.window), self._pads_of(op, list(op.window))
+            if any(pad >= side for pad, side in zip(pads, kernel * 2, strict=True)):
+                # Wider than ONNX allows a pool's own padding to be.
+                self._node("Pad", [*inputs, self._initializer(f"{op.name}/pads", _all_axes(pads))], f"{output}/padded")
+                inputs, pads = [f"{output}/padded"], [0, 0, 0, 0]
+            values = {"kernel_shape": kernel, "strides": list(op.stride), "pads": pads}
             self._node("AveragePool", inputs, output, count_include_pad=1, **values)
         elif op.kind == "MEAN":
             axes = [{1: 2, 2: 3, 3: 1}[axis] for axis in op.axes]
@@ -160,6 +175,11 @@ class _Writer:
 
     def _node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> None:
         self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
+
+
+def _all_axes(pads: list[int]) -> NDArray[np.int64]:
+    """[top, left, bottom, right] as the paddings of all four axes, before and after."""
+    return np.array([0, 0, *pads[:2], 0, 0, *pads[2:]], np.int64)
 
 
 def _nchw(shape: tuple[int, ...]) -> list[int]:

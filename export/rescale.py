@@ -96,7 +96,8 @@ def equalize(graph: Graph, levels: Mapping[str, Scale], strength: float = STRENG
     scales = {}
     for group, names in members.items():
         level = np.max([levels[name] for name in names if name in levels], axis=0)
-        level = np.maximum(level, 1e-3 * level.max())  # a dead channel must not get enormous weights
+        # A dead channel must not get enormous weights.
+        level = np.maximum(level, 1e-3 * level.max()) if level.max() > 0 else np.ones(len(level))
         level = level / np.exp(np.log(level).mean())
         scales[group] = level ** (strength if group in dense else 1.0)
     return rescale(graph, scales)

@@ -26,10 +26,10 @@ from .tflite_reader import read_tflite
 #: Largest difference of a log-mel value from the recorded one.
 FRONTEND_TOLERANCE = 1e-3
 
-#: Steps by which an engine's logits may leave the reference kernels'. Engines round requantisation in one step or in
-#: two; through 32 layers that measured up to 4 steps, and up to 8 where global response normalisation is in ops.
-LOGIT_STEPS = 8
-LOGIT_STEPS_GRN = 16
+#: Steps by which an engine's logits may leave the reference kernels': as far as int8 itself is from float, but within
+#: these two. Engines round a requantisation once or twice, which through all layers of the published network came to
+#: 4 steps, 8 with global response normalisation in ops, and more in very small networks.
+LOGIT_STEPS = (8, 40)
 
 #: Largest difference of the float model's logits, relative to the largest logit.
 FLOAT_TOLERANCE = 1e-3
@@ -178,9 +178,10 @@ def run_onnx(model: bytes, log_mels: NDArray[np.float32]) -> NDArray[np.float32]
 
 
 def _against_reference(graph: Graph, golden: Golden, found: NDArray[np.float32]) -> tuple[bool, str]:
-    steps = LOGIT_STEPS_GRN if any(op.kind == "RSQRT" for op in graph.ops) else LOGIT_STEPS
-    scale = graph.output_quant.scale
-    return compare_logits(_real(graph, golden.logits), found, steps * scale, scale)
+    expected, scale = _real(graph, golden.logits), graph.output_quant.scale
+    own_error = float(np.abs(expected - golden.float_logits).max()) / scale
+    steps = min(max(own_error, LOGIT_STEPS[0]), LOGIT_STEPS[1])
+    return compare_logits(expected, found, steps * scale, scale)
 
 
 def _real(graph: Graph, logits: NDArray[np.int8]) -> NDArray[np.float32]:

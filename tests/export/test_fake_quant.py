@@ -9,7 +9,7 @@ from networks import lively, mels
 from numpy.typing import NDArray
 from test_lower import logits
 
-from tinyscene.export.fake_quant import GraphNet, dequantized, fake_quantize
+from tinyscene.export.fake_quant import GraphNet, dequantized, fake_quantize, parameter_key
 from tinyscene.export.golden import run_layers
 from tinyscene.export.graph import Graph
 from tinyscene.export.lower import lower
@@ -87,7 +87,7 @@ def test_scales_in_training_are_the_graphs_bit_for_bit() -> None:
     for op in net.graph.ops:
         if op.weight is None:
             continue
-        key = op.name.replace(".", "/")
+        key = parameter_key(op.name)
         weight, bias = net.weights[key].detach().numpy(), net.biases[key].detach().numpy()
         scales = weight_scales(weight, bias, quants[net.source[op.inputs[0]]].scale)
         written = next(o for o in graph.ops if o.name == op.name).weight_scales
