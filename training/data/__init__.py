@@ -1,2 +1,7 @@
-"""Recordings on disk, without torch: read a TAU-layout folder (`corpus`), find what is wrong with it (`check`), cut and
-resample it once into a memory-mapped file (`cache`), or make a procedural corpus (`synth`)."""
+"""Recordings on disk, without torch.
+
+`tables` reads lists, `corpus` makes clips and folds of them (`folds` deals some where there are none); `snippets` cuts
+and resamples files, `cache` keeps the result in a memory-mapped file; `listening`, `check_lists` and `check` find what
+is wrong with a corpus, `probe` how much its spectra give away. The procedural corpus goes from parts of sounds
+(`synthesis`) over `sounds`, `scenes` and `recorders` to files in `synth`. Read in that order.
+"""
