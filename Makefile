@@ -61,8 +61,14 @@ typecheck: setup
 build/bundle/bundle.json:
 	$(MAKE) export-tflite OUT=build DATA=
 
+# Places that the bundle was not trained on, one after the other: what `make demo` plays without a microphone.
+build/demo.wav: build/bundle/bundle.json
+	$(BIN)/tinyscene data stitch build/corpus --out $@
+
 demo: setup build/bundle/bundle.json
-	$(BIN)/tinyscene listen build/bundle $(if $(SOURCE),--source $(SOURCE))
+	@if [ -n "$(SOURCE)" ]; then $(BIN)/tinyscene listen build/bundle --source "$(SOURCE)"; \
+	elif $(BIN)/tinyscene devices >/dev/null 2>&1; then $(BIN)/tinyscene listen build/bundle; \
+	else $(MAKE) -s build/demo.wav && $(BIN)/tinyscene listen build/bundle --source build/demo.wav --realtime; fi
 
 bench: setup build/bundle/bundle.json
 	$(BIN)/tinyscene bench build/bundle

@@ -30,7 +30,7 @@ def _qat_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RUN",
         help="run to distil from, repeated for an ensemble (default: the float student itself)",
     )
-    add_training_arguments(parser)
+    add_training_arguments(parser, "qat", "tinyscene.export.qat")
 
 
 def _train_qat(arguments: argparse.Namespace, output: Output) -> None:

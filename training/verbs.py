@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,23 +25,44 @@ def add_data_arguments(parser: argparse.ArgumentParser, required: bool = True) -
         "--split", type=int, choices=(5, 10, 25, 50, 100), help="per cent of the training side (DCASE 2024's lists)"
     )
     parser.add_argument(
-        "--cache", type=Path, metavar="DIR", help="folder of snippet caches (default: ~/.cache/tinyscene)"
+        "--cache",
+        type=Path,
+        metavar="DIR",
+        help="folder of snippet caches (default: $TINYSCENE_CACHE, else ~/.cache/tinyscene)",
     )
 
 
-def add_training_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of every training verb."""
+class ListSettings(argparse.Action):
+    """An option that prints a verb's settings with their defaults, as YAML that `--config` reads, and ends."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, section: str, module: str, **_: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help="print all settings and exit")
+        self.section, self.module = section, module
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        """Print the settings and end the program."""
+        yaml = require("yaml", "train")
+        settings = getattr(require(self.module, "train"), f"{self.section.capitalize()}Settings")()
+        print(yaml.safe_dump({self.section: settings.to_dict()}, sort_keys=False), end="")
+        parser.exit()
+
+
+def add_training_arguments(
+    parser: argparse.ArgumentParser, section: str, module: str = "tinyscene.training.config"
+) -> None:
+    """Options of every training verb, whose settings are the `section` of a configuration, a class in `module`."""
     add_data_arguments(parser)
     parser.add_argument(
         "--out", type=Path, required=True, metavar="RUN", help="run folder; one that was interrupted is gone on with"
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML with sections teacher, student, qat")
     parser.add_argument("settings", nargs="*", metavar="key=value", help="settings over the configuration's")
+    parser.add_argument("--list-settings", action=ListSettings, section=section, module=module)
 
 
 def _teacher_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--arch", choices=("cpr", "cpm"), help="network (default: the configuration's, else cpr)")
-    add_training_arguments(parser)
+    add_training_arguments(parser, "teacher")
 
 
 def _student_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +74,7 @@ def _student_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RUN",
         help="run to distil from, repeated for an ensemble; without one the student learns from the labels alone",
     )
-    add_training_arguments(parser)
+    add_training_arguments(parser, "student")
 
 
 def _train_teacher(arguments: argparse.Namespace, output: Output) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tinyscene.export.qat import QatSettings
 from tinyscene.runtime.errors import InputError
 from tinyscene.training.config import StudentSettings, TeacherSettings, TrainSettings, differing, load_settings
 
@@ -106,3 +108,17 @@ def test_shipped_configurations_load() -> None:
     for file in files:
         assert student(file=file).epochs >= 1
         assert load_settings(TeacherSettings, "teacher", file).arch in ("cpr", "cpm")
+        assert load_settings(QatSettings, "qat", file).epochs >= 1
+
+
+@pytest.mark.parametrize("verb", ["teacher", "student", "qat"])
+def test_listed_settings_are_a_configuration(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], tinyscene: Callable[..., int]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        tinyscene("train", verb, "--list-settings")
+    assert ended.value.code == 0
+    file = tmp_path / "defaults.yaml"
+    file.write_text(capsys.readouterr().out)
+    kind = {"teacher": TeacherSettings, "student": StudentSettings, "qat": QatSettings}[verb]
+    assert load_settings(kind, verb, file) == load_settings(kind, verb)

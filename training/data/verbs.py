@@ -1,4 +1,4 @@
-"""The verbs `data check` and `data synth`."""
+"""The verbs `data check`, `data synth` and `data stitch`."""
 
 from __future__ import annotations
 
@@ -114,6 +114,24 @@ def _synth(arguments: argparse.Namespace, output: Output) -> None:
     _probe(corpus, 1, output)
 
 
+def _stitch_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("dir", type=Path, metavar="DIR", help="corpus: TAU layout, or one folder a scene")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="WAV file to write")
+    parser.add_argument("--fold", type=int, default=1, help="fold whose evaluation side is played")
+    parser.add_argument("--seconds", type=float, default=10.0, help="at most this long at each place")
+    parser.add_argument("--seed", type=int, default=0, help="order and choice of the places")
+
+
+def _stitch(arguments: argparse.Namespace, output: Output) -> None:
+    from .corpus import read_corpus
+    from .stitch import stitch
+
+    corpus = read_corpus(arguments.dir)
+    for stretch in stitch(corpus, arguments.fold, arguments.seconds, arguments.seed, arguments.out):
+        text = f"{stretch.start_s:7.2f} s  {stretch.scene:<20} {stretch.identifier}"
+        output.record("tinyscene.stretch/1", text, **asdict(stretch))
+
+
 CHECK = Verb(
     help="find what is wrong with a corpus: missing, damaged, silent, clipped or short files, label typos, leakage",
     example="tinyscene data check recordings --fold 1",
@@ -126,4 +144,11 @@ SYNTH = Verb(
     example="tinyscene data synth build/synth --clips-per-scene 210 --seed 0",
     add_arguments=_synth_arguments,
     run=_synth,
+)
+
+STITCH = Verb(
+    help="play places of a corpus one after the other into one recording, to listen to",
+    example="tinyscene data stitch build/corpus --out build/walk.wav",
+    add_arguments=_stitch_arguments,
+    run=_stitch,
 )
