@@ -11,9 +11,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from ..runtime.budget import Budget, LayerCost
@@ -25,6 +22,7 @@ from ..training.models.counts import layer_costs, totals
 from ..training.run import WEIGHTS, Run
 from .card import write_card
 from .clips import Clips
+from .fake_quant import GraphNet, dequantized
 from .freeze import freeze_norm
 from .golden import choose_clips, dump_golden, make_golden
 from .graph import Graph
@@ -32,7 +30,7 @@ from .lower import lower
 from .onnx_writer import write_onnx
 from .ptq import quantize_calibrated
 from .qat import MODEL
-from .scores import Scores, score_engines
+from .scores import Scores, predictor, score_engines
 from .tflite_reader import read_tflite
 from .tflite_writer import write_tflite
 from .verify import Check, passed, verify_bundle
@@ -157,13 +155,10 @@ def check_budget(unfolded: list[LayerCost], artefact: list[LayerCost], budget: B
 
 
 def _golden(artefact: Artefact, clips: Clips, model: bytes) -> bytes:
-    def float_logits(log_mels: NDArray[np.float32]) -> NDArray[np.float32]:
-        with torch.inference_mode():
-            return np.asarray(artefact.model(torch.from_numpy(log_mels)[:, None]).numpy())
-
-    chosen = choose_clips(float_logits(clips.log_mel))
-    waves = clips.wave[chosen]
-    return dump_golden(make_golden(waves, artefact.run.frontend, artefact.graph, model, float_logits))
+    float_logits = predictor(artefact.model)
+    waves = clips.wave[choose_clips(float_logits(clips.log_mel))]
+    exact = predictor(GraphNet(dequantized(artefact.graph)))
+    return dump_golden(make_golden(waves, artefact.run.frontend, artefact.graph, model, float_logits, exact))
 
 
 def _sizes(unfolded: list[LayerCost], graph: Graph, files: Mapping[str, bytes]) -> Sizes:

@@ -2,8 +2,9 @@
 
 `golden.npz` goes from the wave to the logits: `wave` int16 (clips, clip_samples), `log_mel` float32 (clips, n_mels,
 n_frames), `input` int8 (clips, n_mels, n_frames), `logits` int8 (clips, n_classes) of LiteRT's reference kernels,
-`float_logits` float32 (clips, n_classes) of the float network, and for the first clip every activation of the
-reference kernels as int8 arrays `layer/NAME`. It is read with `allow_pickle=False` and checked before use.
+`float_logits` float32 (clips, n_classes) of the float network, `exact_logits` float32 of the int8 network's own weights
+in float arithmetic, where no activation is rounded, and for the first clip every activation of the reference kernels as
+int8 arrays `layer/NAME`. It is read with `allow_pickle=False` and checked before use.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ MAX_BYTES = 32 << 20
 
 _LAYER = "layer/"
 
+#: Logits (clips, n_classes) float32 for log-mels (clips, n_mels, n_frames).
+Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
 
 @dataclass(frozen=True, eq=False)
 class Golden:
@@ -41,6 +45,7 @@ class Golden:
     input: NDArray[np.int8]
     logits: NDArray[np.int8]
     float_logits: NDArray[np.float32]
+    exact_logits: NDArray[np.float32]
     layers: Mapping[str, NDArray[np.int8]]
 
     def real_wave(self, clip: int) -> NDArray[np.float32]:
@@ -61,11 +66,12 @@ def make_golden(
     spec: FrontendSpec,
     graph: Graph,
     model: bytes,
-    float_logits: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+    float_logits: Predict,
+    exact_logits: Predict,
 ) -> Golden:
     """Record `waves` (clips, clip_samples) through `model`, the .tflite of `graph`.
 
-    `float_logits` is the float network, (clips, n_mels, n_frames) to (clips, n_classes).
+    `float_logits` is the float network, `exact_logits` the graph with nothing rounded.
     """
     log_mels = np.stack([log_mel(wave.astype(np.float32) / np.float32(32768.0), spec) for wave in waves])
     quant = graph.input_quant
@@ -73,7 +79,7 @@ def make_golden(
     outputs = [run_layers(model, values) for values in inputs]
     logits = np.stack([layers[graph.output][0] for layers in outputs])
     layers = {op.output: outputs[0][op.output] for op in graph.ops}
-    return Golden(waves, log_mels, inputs, logits, float_logits(log_mels).astype(np.float32), layers)
+    return Golden(waves, log_mels, inputs, logits, float_logits(log_mels), exact_logits(log_mels), layers)
 
 
 def run_layers(model: bytes, inputs: NDArray[np.int8], kernels: Kernels = "reference") -> dict[str, NDArray[np.int8]]:
@@ -107,6 +113,7 @@ def dump_golden(golden: Golden) -> bytes:
         "input": golden.input,
         "logits": golden.logits,
         "float_logits": golden.float_logits,
+        "exact_logits": golden.exact_logits,
         **{f"{_LAYER}{name}": values for name, values in golden.layers.items()},
     }
     buffer = io.BytesIO()
@@ -137,6 +144,7 @@ def load_golden(path: Path, spec: FrontendSpec, n_classes: int) -> Golden:
         "input": (np.int8, (clips, spec.n_mels, spec.n_frames())),
         "logits": (np.int8, (clips, n_classes)),
         "float_logits": (np.float32, (clips, n_classes)),
+        "exact_logits": (np.float32, (clips, n_classes)),
     }
     for name, (dtype, shape) in shapes.items():
         found = arrays.get(name)
@@ -152,5 +160,6 @@ def load_golden(path: Path, spec: FrontendSpec, n_classes: int) -> Golden:
         input=arrays["input"],
         logits=arrays["logits"],
         float_logits=arrays["float_logits"],
+        exact_logits=arrays["exact_logits"],
         layers=layers,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -19,6 +19,7 @@ from ..runtime.output import Output, format_table
 from ..training.batches import TrainingData
 from .clips import log_mels
 from .fake_quant import GraphNet
+from .golden import Predict
 from .graph import Graph
 from .verify import run_onnx
 
@@ -26,8 +27,6 @@ from .verify import run_onnx
 MAX_SNIPPETS = 2000
 
 _CHUNK = 128
-
-Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -105,8 +104,8 @@ def _truth(labels: tuple[str, ...], data: TrainingData) -> NDArray[np.int64]:
 
 
 def _engines(bundle: Bundle, model: nn.Module, graph: Graph) -> Iterator[tuple[str, Predict]]:
-    yield "float, torch", _torch(model)
-    yield "int8, torch fake-quant", _torch(GraphNet.from_int8(graph))
+    yield "float, torch", predictor(model)
+    yield "int8, torch fake-quant", predictor(GraphNet.from_int8(graph))
     yield "int8, LiteRT reference", _litert(bundle, "reference")
     yield "int8, LiteRT default", _litert(bundle, "default")
     yield "int8, ONNX QDQ", partial(run_onnx, bundle.file("model.onnx").read_bytes())
@@ -118,9 +117,12 @@ def _litert(bundle: Bundle, kernels: Kernels) -> Predict:
     return lambda batch: np.stack([engine.logits(log_mel) for log_mel in batch])
 
 
-def _torch(model: nn.Module) -> Predict:
+def predictor(model: nn.Module) -> Predict:
+    """A torch network, put into evaluation mode, as a function from log-mels (n, n_mels, n_frames) to logits."""
+    model.eval()
+
     def predict(batch: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.inference_mode():
-            return np.asarray(model.eval()(torch.from_numpy(batch)[:, None]).numpy())
+            return np.asarray(model(torch.from_numpy(batch)[:, None]).numpy())
 
     return predict

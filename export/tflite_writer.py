@@ -47,6 +47,20 @@ class _AlignedBuffer(schema.BufferT):
         return int(schema.BufferEnd(builder))
 
 
+class _SharingBuilder(flatbuffers.Builder):
+    """Writes equal number vectors once: every channel's int64 zero point is 0, a fifth of a small model's file."""
+
+    def __init__(self, initial_size: int) -> None:
+        super().__init__(initial_size)
+        self._written: dict[tuple[str, bytes], int] = {}
+
+    def CreateNumpyVector(self, x: NDArray[Any]) -> int:  # noqa: N802 - flatbuffers' name
+        key = (x.dtype.str, x.tobytes())
+        if key not in self._written:
+            self._written[key] = super().CreateNumpyVector(x)
+        return self._written[key]
+
+
 class _Model:
     """Collects tensors, buffers and operator codes while the ops are written."""
 
@@ -99,7 +113,7 @@ def write_tflite(graph: Graph) -> bytes:
     root.version, root.description = 3, "tinyscene"
     root.subgraphs, root.buffers = [subgraph], model.buffers
     root.operatorCodes = [_operator_code(kind) for kind in model.codes]
-    builder = flatbuffers.Builder(1 << 20)
+    builder = _SharingBuilder(1 << 20)
     builder.Finish(root.Pack(builder), file_identifier=IDENTIFIER)
     return bytes(builder.Output())
 

@@ -63,6 +63,18 @@ def test_a_students_graph_survives_the_file(norm: str) -> None:
     assert read_tflite(write_tflite(int8)).differences(int8) == []
 
 
+def test_zero_points_of_channels_are_written_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    clips = mels(8)
+    graph = lower(lively("none"), *clips.shape[1:])
+    int8 = quantize(graph, calibrate(graph, clips))
+    shared = write_tflite(int8)
+    monkeypatch.setattr("tinyscene.export.tflite_writer._SharingBuilder", flatbuffers.Builder)
+    apart = write_tflite(int8)
+    channels = sum(op.weight_scales.size for op in int8.ops if op.weight_scales is not None)
+    assert len(apart) - len(shared) > 8 * channels  # those of the weights or those of the biases, at the least
+    assert read_tflite(shared).differences(read_tflite(apart)) == []
+
+
 def test_constants_are_aligned_for_simd_loads() -> None:
     data = write_tflite(tiny_int8())
     model = schema.Model.GetRootAs(data, 0)
