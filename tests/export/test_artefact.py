@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -78,6 +81,36 @@ def test_a_finished_qat_run_is_left_alone(
     assert (qat_run / "model.tflite").read_bytes() == before
     assert tinyscene("train", "qat", student, "--data", corpus, "--out", qat_run, "lr=0.1", *options) == 2
     assert "lr" in capsys.readouterr().err
+
+
+KILLED = """
+import os, signal, sys
+from tinyscene.export import qat
+from tinyscene.runtime.cli import main
+
+start = qat.RangeSchedule.on_train_epoch_start
+
+def until_killed(self, trainer, module):
+    if trainer.current_epoch == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    start(self, trainer, module)
+
+qat.RangeSchedule.on_train_epoch_start = until_killed
+main(sys.argv[1:])
+"""
+
+
+def test_a_killed_fine_tuning_ends_where_an_uninterrupted_one_does(
+    qat_run: Path, student: Path, corpus: Path, tmp_path: Path, tinyscene: Program, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["epochs=3", "batch_size=8", "evaluate_every=3", "device=cpu", "threads=1"]
+    command = ["train", "qat", str(student), "--data", str(corpus), "--out", str(tmp_path / "qat"), *options]
+    killed = subprocess.run([sys.executable, "-c", KILLED, *command], capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert not (tmp_path / "qat" / "run.json").exists()
+    assert tinyscene(*command) == 0
+    assert "going on from" in capsys.readouterr().err
+    assert graph_of(tmp_path / "qat").differences(graph_of(qat_run)) == []
 
 
 def test_export_says_what_it_made(
