@@ -85,22 +85,28 @@ class Exported:
     scores: Scores | None
 
 
-def quantized(run: Run, clips: Clips, options: ExportOptions) -> Artefact:
-    """The int8 graph of `run`: the one its fine-tuning left, or with `options.ptq` one calibrated on `clips`."""
-    spec = run.frontend
-    shape = (spec.n_mels, spec.n_frames())
-    if run.kind == "qat" and not options.ptq:
-        if options.norm is not None:
-            raise InputError(f"{run.path} is a qat run, its normalisation is settled: leave out --norm")
-        graph = read_tflite(run.file(MODEL).read_bytes(), str(run.path / MODEL))
-        model = run.build()
-        calibration = str(run.provenance.get("calibration", "unknown"))
-        return Artefact(run, model, run.arguments, lower(model, *shape), graph, "qat", calibration)
-    if not options.ptq:
+def check_request(run: Run, options: ExportOptions) -> None:
+    """Raise `InputError` when `run` cannot be quantised as `options` ask, before any clip is read for it."""
+    tuned = run.kind == "qat" and not options.ptq
+    if tuned and options.norm is not None:
+        raise InputError(f"{run.path} is a qat run, its normalisation is settled: leave out --norm")
+    if not tuned and not options.ptq:
         raise InputError(
             f"{run.path} is a {run.kind} run without int8 scales: fine-tune it with `tinyscene train qat {run.path}`, "
             "or add --ptq to calibrate only"
         )
+
+
+def quantized(run: Run, clips: Clips, options: ExportOptions) -> Artefact:
+    """The int8 graph of `run`: the one its fine-tuning left, or with `options.ptq` one calibrated on `clips`."""
+    check_request(run, options)
+    spec = run.frontend
+    shape = (spec.n_mels, spec.n_frames())
+    if not options.ptq:
+        graph = read_tflite(run.file(MODEL).read_bytes(), str(run.path / MODEL))
+        model = run.build()
+        calibration = str(run.provenance.get("calibration", "unknown"))
+        return Artefact(run, model, run.arguments, lower(model, *shape), graph, "qat", calibration)
     if options.norm == "frozen":
         model, arguments = freeze_norm(run, clips.log_mel)
     else:

@@ -73,13 +73,14 @@ def _export(arguments: argparse.Namespace, output: Output) -> None:
     require("flatbuffers", "export")
     from ..runtime.budget import preset
     from ..training.run import load_run
-    from .artefact import ExportOptions, export
+    from .artefact import ExportOptions, check_request, export
 
     run = load_run(arguments.run)
-    data = _data(arguments, output)
-    clips = _clips(arguments, run, data, output)
     budget = None if arguments.budget == "none" else preset(arguments.budget)
     options = ExportOptions(arguments.ptq, arguments.calibrator, arguments.norm, budget)
+    check_request(run, options)
+    data = _data(arguments, output)
+    clips = _clips(arguments, run, data, output)
     _report_export(export(run, arguments.out, clips, options, output, data), output)
 
 
