@@ -31,9 +31,10 @@ class Verb:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program on `argv` and return its exit code: 0 done, 1 a gate failed, 2 wrong input, 3 missing."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    # Torch's threads by default spin while they wait for each other; where another program holds a core, training is
-    # then a tenth as fast. OpenMP reads this when it is loaded, which is after this line.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Torch's OpenMP threads spin while they wait for each other, by default so long that another program on one of two
+    # cores makes training eight times slower. This short a spin is as fast on an idle machine and loses a factor of
+    # three there. OpenMP reads it when it is loaded, which is after this line.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     verbs = {entry.name: entry for entry in entry_points(group="tinyscene.verbs")}
     try:
         if not arguments or arguments[0] in ("-h", "--help"):
