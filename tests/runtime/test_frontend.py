@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -136,8 +137,8 @@ def test_with_a_numpy_that_transforms_in_float64_only(monkeypatch: pytest.Monkey
     expected = log_mel(wave, STUDENT)
     original = np.fft.rfft
 
-    def old_rfft(frame: NDArray[np.float32]) -> NDArray[np.complex128]:  # takes no `out`
-        return original(frame.astype(np.float64))
+    def old_rfft(frame: NDArray[np.float32], *, norm: Literal["forward"]) -> NDArray[np.complex128]:  # takes no `out`
+        return original(frame.astype(np.float64), norm=norm)
 
     monkeypatch.setattr(frontend, "_FFT_WRITES_FLOAT32", False)
     monkeypatch.setattr(np.fft, "rfft", old_rfft)
