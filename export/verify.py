@@ -29,7 +29,7 @@ FRONTEND_TOLERANCE = 1e-3
 #: Steps by which an engine's logits may leave the reference kernels': twice what the rounding of activations does to
 #: them anyway, but within these two. Engines round a requantisation once or twice; through all layers of the published
 #: network that came to 4 steps, 8 with global response normalisation in ops, and more in very small networks.
-LOGIT_STEPS = (8, 40)
+LOGIT_STEPS = (8, 16)
 
 #: Largest difference of the float model's logits, relative to the largest logit.
 FLOAT_TOLERANCE = 1e-3
