@@ -45,7 +45,7 @@ class QatSettings(TrainSettings):
     lr: float = 5e-5
     weight_decay: float = 0.0  # pulling weights off their grid towards zero is no help here
     final_factor: float = 0.1
-    mixstyle_probability: float = 0.0
+    device_generalisation: str = "none"
     fmax_jitter_hz: float = 0.0
     freq_mask: int = 0
     distill_lambda: float = 0.0

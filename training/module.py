@@ -91,7 +91,7 @@ class SceneModule(pl.LightningModule):
         wave = self.augment(batch, generator)
         with torch.no_grad():
             log_mel = self.features(wave, generator)
-            if s.mixstyle_probability:
+            if s.device_generalisation in ("fms", "dirfms") and s.mixstyle_probability:
                 log_mel = freq_mixstyle(log_mel, s.mixstyle_probability, s.mixstyle_alpha, generator)
         # Dropout and its like draw from torch's global generator, which is thereby as repeatable as the others.
         torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))

@@ -18,6 +18,7 @@ from ..runtime.output import Output
 from .batches import TrainingData
 from .config import NetworkSettings, TrainSettings
 from .distill import check_teachers
+from .initial import Start, read_start, start_from
 from .models.build import build_model, check_budget, frontend_for
 from .models.counts import layer_costs, totals
 from .run import WEIGHTS, Run, load_run, save_run
@@ -38,15 +39,16 @@ def train_network(
     A finished run is returned as it is. The budget is checked on the untrained network before anything is written.
     Raises `GateError` when it is broken, `InputError` when `out` was started with other settings.
     """
-    check_request(settings, data.labels, teachers)
-    arguments = settings.network_arguments()
-    if begin_run(out, run_config(kind, settings, data, teachers)):
+    start = check_request(settings, data.labels, teachers)
+    config = {**run_config(kind, settings, data, teachers), **start.arguments, "init": start.source}
+    if begin_run(out, config):
         output.log(f"{out} is finished already: nothing to train")
         return load_run(out)
     # The start is the seed's alone: resuming builds the same network, then loads the checkpoint over it.
     torch.manual_seed(settings.seed)
-    model = build_model(settings.arch, arguments, len(data.labels))
-    frontend = frontend_for(settings.arch)
+    model = build_model(start.arch, start.arguments, len(data.labels))
+    start_from(model, start)
+    frontend = frontend_for(start.arch)
     parameters, macs = network_size(model, settings.arch)
     sides = f"{len(data.train):,} snippets to train on, {len(data.evaluate):,} to evaluate on"
     output.log(f"{kind} {settings.arch}: {parameters:,} parameters, {macs / 1e6:.2f} M MACs; {sides}")
@@ -55,23 +57,26 @@ def train_network(
         out,
         kind=kind,
         arch=settings.arch,
-        arguments=arguments,
+        arguments=start.arguments,
         labels=data.labels,
         frontend=frontend,
         weights=model.state_dict(),
         metrics={**metrics, "parameters": parameters, "macs": macs},
-        provenance=provenance(settings, data, teachers),
+        provenance={**provenance(settings, data, teachers), "init": start.source},
     )
 
 
-def check_request(settings: NetworkSettings, labels: Sequence[str], teachers: Sequence[Run] = ()) -> None:
-    """Raise `GateError` when the network would break its budget, `InputError` when a teacher knows other scenes.
+def check_request(settings: NetworkSettings, labels: Sequence[str], teachers: Sequence[Run] = ()) -> Start:
+    """The network that `settings` ask for, and its initial weights.
 
-    It needs no audio, so it comes before the cache is built.
+    Raises `GateError` when it would break its budget, `InputError` when a teacher knows other scenes or `init` does not
+    fit. It needs no audio, so it comes before the cache is built.
     """
+    start = read_start(settings, labels)
     if settings.budget != "none":
-        check_budget(settings.arch, settings.network_arguments(), len(labels), preset(settings.budget))
+        check_budget(start.arch, start.arguments, len(labels), preset(settings.budget))
     check_teachers(teachers, labels)
+    return start
 
 
 def network_size(model: nn.Module, arch: str) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..runtime.cli import Verb
 from ..runtime.errors import require
 from ..runtime.output import Output, format_table
+from .models.sizes import SIZES
 
 if TYPE_CHECKING:
     from .run import Run
@@ -61,8 +62,21 @@ def add_training_arguments(
 
 
 def _teacher_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--arch", choices=("cpr", "cpm"), help="network (default: the configuration's, else cpr)")
+    parser.add_argument("--arch", choices=tuple(SIZES), help="network (default: the configuration's, else cpr)")
+    _init_argument(parser)
     add_training_arguments(parser, "teacher")
+
+
+def _init_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--init", metavar="RUN", help="start from a trained run (a new head for other scenes) or published weights"
+    )
+
+
+def _overrides(arguments: argparse.Namespace) -> list[str]:
+    """Settings that options of their own give, then the `key=value` ones."""
+    named = [f"{key}={getattr(arguments, key)}" for key in ("arch", "init") if getattr(arguments, key, None)]
+    return [*named, *arguments.settings]
 
 
 def _student_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,6 +88,7 @@ def _student_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RUN",
         help="run to distil from, repeated for an ensemble; without one the student learns from the labels alone",
     )
+    _init_argument(parser)
     add_training_arguments(parser, "student")
 
 
@@ -81,8 +96,7 @@ def _train_teacher(arguments: argparse.Namespace, output: Output) -> None:
     require("lightning", "train")
     from .config import TeacherSettings, load_settings
 
-    overrides = [f"arch={arguments.arch}"] if arguments.arch else []
-    settings = load_settings(TeacherSettings, "teacher", arguments.config, [*overrides, *arguments.settings])
+    settings = load_settings(TeacherSettings, "teacher", arguments.config, _overrides(arguments))
     _train("teacher", settings, arguments, output)
 
 
@@ -90,7 +104,7 @@ def _train_student(arguments: argparse.Namespace, output: Output) -> None:
     require("lightning", "train")
     from .config import StudentSettings, load_settings
 
-    settings = load_settings(StudentSettings, "student", arguments.config, arguments.settings)
+    settings = load_settings(StudentSettings, "student", arguments.config, _overrides(arguments))
     _train("student", settings, arguments, output)
 
 

@@ -91,7 +91,7 @@ def test_kill_9_and_the_same_command(tiny_folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_student_learns_from_its_teacher(tiny_data: TrainingData, tmp_path: Path, output: Output) -> None:
-    plain = ("epochs=30", "mixstyle_probability=0", "freq_mask=0", "evaluate_every=30", "lr=1e-2")
+    plain = ("epochs=30", "device_generalisation=none", "freq_mask=0", "evaluate_every=30", "lr=1e-2")
     teacher = train_network("teacher", settings(*plain), tiny_data, tmp_path / "teacher", output)
     assert teacher.metrics["accuracy"] > 0.8
     assert teacher.metrics["groups"].keys() == {"real", "seen", "unseen"}
@@ -205,7 +205,10 @@ def test_bad_arguments(
         (("--data", tiny_folder, "--teacher", tmp_path / "absent"), "no run at"),
         (("--data", tiny_folder, "--config", tmp_path / "absent.yaml"), "cannot read the configuration"),
         (("--data", tiny_folder, "bas_channels=8"), "did you mean 'base_channels'"),
-        (("--data", tiny_folder, "dir_folder=absent", "epochs=1"), "no folder of impulse responses"),
+        (
+            ("--data", tiny_folder, "device_generalisation=dir", "dir_folder=absent", "epochs=1"),
+            "no folder of impulse responses",
+        ),
     ):
         assert tinyscene("train", "student", "--out", out, *arguments) == 2
         assert message in capsys.readouterr().err
