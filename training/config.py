@@ -82,7 +82,7 @@ class TrainSettings:
 
     def check(self) -> None:
         """Raise `InputError` naming the first setting that is out of its range."""
-        at_least_one = ("epochs", "batch_size", "evaluate_every", "devices", "nodes", "teacher_context_s")
+        at_least_one: tuple[str, ...] = ("epochs", "batch_size", "evaluate_every", "devices", "nodes", "teacher_context_s")
         at_least_one += tuple(key for key in ("ensemble_size", "check_epoch") if getattr(self, key) is not None)
         not_negative = (
             "weight_decay", "warmup_epochs", "rampdown_start", "rampdown_epochs", "roll_samples", "fmax_jitter_hz",

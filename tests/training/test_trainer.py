@@ -206,7 +206,7 @@ def test_bad_arguments(
         (("--data", tiny_folder, "--config", tmp_path / "absent.yaml"), "cannot read the configuration"),
         (("--data", tiny_folder, "bas_channels=8"), "did you mean 'base_channels'"),
         (
-            ("--data", tiny_folder, "device_generalisation=dir", "dir_folder=absent", "epochs=1"),
+            ("--data", tiny_folder, "device_generalisation=dir", "dir_folder=absent"),
             "no folder of impulse responses",
         ),
     ):
