@@ -17,10 +17,10 @@ from lightning.pytorch.callbacks import Callback
 from ..runtime.errors import InputError
 from ..runtime.output import Output
 from ..training.batches import TrainingData
-from ..training.config import TrainSettings
 from ..training.distill import check_teachers
 from ..training.run import WEIGHTS, Run, load_run, save_run
 from ..training.session import network_size, provenance, run_config
+from ..training.settings import TrainSettings
 from ..training.trainer import begin_run, fit
 from .clips import clips_of_data
 from .fake_quant import GraphNet, dequantized

@@ -15,10 +15,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..runtime.errors import InputError
-from .config import NetworkSettings
 from .models.build import frontend_for
 from .models.pretrained import read_published
 from .run import WEIGHTS, load_run
+from .settings import NetworkSettings
 
 
 @dataclass(frozen=True)

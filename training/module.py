@@ -13,11 +13,11 @@ from ..runtime.errors import GateError
 from ..runtime.frontend_spec import FrontendSpec
 from .augment import DeviceImpulseResponses, freq_mixstyle, roll
 from .batches import INT16_SCALE, Batch, step_generator
-from .config import TrainSettings
 from .distill import TeacherEnsemble, distillation_loss
 from .features import LogMel
 from .metrics import evaluate_logits
 from .schedule import learning_rate_factor
+from .settings import TrainSettings
 
 
 class SceneModule(pl.LightningModule):

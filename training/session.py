@@ -16,12 +16,12 @@ from torch import nn
 from ..runtime.budget import preset
 from ..runtime.output import Output
 from .batches import TrainingData
-from .config import NetworkSettings, TrainSettings
 from .distill import check_teachers
 from .initial import Start, read_start, start_from
 from .models.build import build_model, check_budget, frontend_for
 from .models.counts import layer_costs, totals
 from .run import WEIGHTS, Run, load_run, save_run
+from .settings import NetworkSettings, TrainSettings
 from .trainer import begin_run, fit
 
 

@@ -29,12 +29,13 @@ from ..runtime.frontend_spec import FrontendSpec
 from ..runtime.output import Output
 from .augment import read_impulse_responses
 from .batches import TrainingData, evaluate_loader, train_loader
-from .config import TrainSettings, differing
+from .config import differing
 from .distill import TeacherEnsemble, check_teachers, precompute_logits
 from .metrics import evaluate_logits
 from .module import SceneModule
 from .predict import choose_device, predict, to_channels_last
 from .run import CONFIG, Run, is_complete, write_config
+from .settings import TrainSettings
 
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
 METRICS_LOG = Path("logs") / "metrics.csv"

@@ -49,7 +49,7 @@ class ListSettings(argparse.Action):
 
 
 def add_training_arguments(
-    parser: argparse.ArgumentParser, section: str, module: str = "tinyscene.training.config"
+    parser: argparse.ArgumentParser, section: str, module: str = "tinyscene.training.settings"
 ) -> None:
     """Options of every training verb, whose settings are the `section` of a configuration, a class in `module`."""
     add_data_arguments(parser)
@@ -94,7 +94,8 @@ def _student_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _train_teacher(arguments: argparse.Namespace, output: Output) -> None:
     require("lightning", "train")
-    from .config import TeacherSettings, load_settings
+    from .config import load_settings
+    from .settings import TeacherSettings
 
     settings = load_settings(TeacherSettings, "teacher", arguments.config, _overrides(arguments))
     _train("teacher", settings, arguments, output)
@@ -102,7 +103,8 @@ def _train_teacher(arguments: argparse.Namespace, output: Output) -> None:
 
 def _train_student(arguments: argparse.Namespace, output: Output) -> None:
     require("lightning", "train")
-    from .config import StudentSettings, load_settings
+    from .config import load_settings
+    from .settings import StudentSettings
 
     settings = load_settings(StudentSettings, "student", arguments.config, _overrides(arguments))
     _train("student", settings, arguments, output)

@@ -9,7 +9,8 @@ import pytest
 
 from tinyscene.export.qat import QatSettings
 from tinyscene.runtime.errors import InputError
-from tinyscene.training.config import StudentSettings, TeacherSettings, TrainSettings, differing, load_settings
+from tinyscene.training.config import differing, load_settings
+from tinyscene.training.settings import StudentSettings, TeacherSettings, TrainSettings
 
 
 def student(*overrides: str, file: Path | None = None) -> StudentSettings:

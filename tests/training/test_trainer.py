@@ -18,9 +18,10 @@ import torch
 from tinyscene.runtime.errors import GateError, InputError
 from tinyscene.runtime.output import Output
 from tinyscene.training.batches import TrainingData
-from tinyscene.training.config import StudentSettings, load_settings
+from tinyscene.training.config import load_settings
 from tinyscene.training.run import load_run
 from tinyscene.training.session import train_network
+from tinyscene.training.settings import StudentSettings
 
 SMALL = ("base_channels=8", "batch_size=8", "threads=1", "lr=3e-3", "mixstyle_probability=0.5")
 
