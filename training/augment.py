@@ -6,6 +6,7 @@ Every draw comes from the generator that is passed in, on the CPU, so that a bat
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,20 @@ def read_impulse_responses(folder: Path, sample_rate_hz: int, clip_samples: int)
     return DeviceImpulseResponses(responses, clip_samples)
 
 
+def convolved_devices(wanted: Sequence[str], devices: Sequence[str]) -> list[bool]:
+    """Whether clips of each of `devices` may be convolved: those `wanted` by name, or all for "*"."""
+    return ["*" in wanted or name in wanted for name in devices]
+
+
+def check_devices(wanted: Sequence[str], training: Sequence[str]) -> None:
+    """Raise `InputError` when clips of none of the devices in `training` may be convolved."""
+    if not any(convolved_devices(wanted, training)):
+        raise InputError(
+            f"dir_devices is {', '.join(wanted)}, but the clips to train on are of {', '.join(training)}: "
+            f"name some of these, as dir_devices={training[0]}, or all with dir_devices='*'"
+        )
+
+
 def freq_mixstyle(log_mel: Tensor, probability: float, alpha: float, generator: Generator) -> Tensor:
     """Mix the spectral colour of each item with another's, for the whole batch with probability `probability`.
 
@@ -86,16 +101,57 @@ def freq_mixstyle(log_mel: Tensor, probability: float, alpha: float, generator: 
     channels and time are replaced by their mix with those of a permuted batch, with a weight from Beta(alpha, alpha)
     for each item; no gradient flows through the statistics. (batch, channels, freq, time) -> the same shape.
     """
+    return _mix_statistics(log_mel, (1, 3), probability, alpha, generator)
+
+
+def mixstyle(log_mel: Tensor, probability: float, alpha: float, generator: Generator) -> Tensor:
+    """Mix each item's mean and deviation with another's, for the whole batch with probability `probability`.
+
+    MixStyle (Zhou et al., arXiv 2104.02008): `freq_mixstyle` with the statistics of each channel over frequency and
+    time, which for a log-mel of one channel are one mean and one deviation an item: level and contrast, not colour.
+    """
+    return _mix_statistics(log_mel, (2, 3), probability, alpha, generator)
+
+
+def _mix_statistics(
+    log_mel: Tensor, axes: tuple[int, int], probability: float, alpha: float, generator: Generator
+) -> Tensor:
     if torch.rand((), generator=generator).item() >= probability:
         return log_mel
-    batch = len(log_mel)
-    permutation = torch.randperm(batch, generator=generator).to(log_mel.device)
+    partner = torch.randperm(len(log_mel), generator=generator).to(log_mel.device)
+    weight = beta_weights(len(log_mel), alpha, generator).to(log_mel.device).view(-1, 1, 1, 1)
+    variance, mean = torch.var_mean(log_mel.detach(), dim=axes, keepdim=True)
+    deviation = (variance + 1e-6).sqrt()
+    mixed_mean = weight * mean + (1 - weight) * mean[partner]
+    mixed_deviation = weight * deviation + (1 - weight) * deviation[partner]
+    return (log_mel - mean) / deviation * mixed_deviation + mixed_mean
+
+
+def beta_weights(n: int, alpha: float, generator: Generator) -> Tensor:
+    """`n` draws from Beta(alpha, alpha), (n,) float32."""
     # torch draws from Beta with the global generator only, numpy with one of its own.
     seed = int(torch.randint(2**62, (), generator=generator))
-    drawn = np.random.default_rng(seed).beta(alpha, alpha, size=(batch, 1, 1, 1)).astype(np.float32)
-    weight = torch.from_numpy(drawn).to(log_mel.device)
-    variance, mean = torch.var_mean(log_mel.detach(), dim=(1, 3), keepdim=True)
-    deviation = (variance + 1e-6).sqrt()
-    mixed_mean = weight * mean + (1 - weight) * mean[permutation]
-    mixed_deviation = weight * deviation + (1 - weight) * deviation[permutation]
-    return (log_mel - mean) / deviation * mixed_deviation + mixed_mean
+    return torch.from_numpy(np.random.default_rng(seed).beta(alpha, alpha, size=n).astype(np.float32))
+
+
+@dataclass(frozen=True)
+class Mixup:
+    """How the items of a batch are mixed: item i keeps `weight[i]` of itself, the rest is item `partner[i]`.
+
+    Zhang et al., "mixup" (arXiv 1710.09412), with a weight for each item instead of one a batch: as Freq-MixStyle's, it
+    then depends on no batch size how many mixtures an epoch shows.
+    """
+
+    partner: Tensor  # (batch,) int64
+    weight: Tensor  # (batch,) float32
+
+    @classmethod
+    def draw(cls, n: int, alpha: float, generator: Generator, device: torch.device) -> Mixup:
+        """A permutation of `n` items and weights from Beta(alpha, alpha)."""
+        partner = torch.randperm(n, generator=generator)
+        return cls(partner.to(device), beta_weights(n, alpha, generator).to(device))
+
+    def mix(self, own: Tensor, partners: Tensor) -> Tensor:
+        """The weighted mean of what each item is and what its partner is, both (batch, ...): log-mels, or losses."""
+        weight = self.weight.view(-1, *(1,) * (own.dim() - 1))
+        return weight * own + (1 - weight) * partners

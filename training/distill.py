@@ -32,15 +32,15 @@ LOGITS_KEY = "teacher_logits.json"
 
 
 def distillation_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """T^2 times the mean over batch and classes of p_teacher (log p_teacher - log p_student), both softened by T.
+    """T^2 times the mean over classes of p_teacher (log p_teacher - log p_student), both softened by T; (batch,).
 
-    Both are (batch, n_classes) logits. The mean is over classes too, as in the published training: a tenth of the
+    Both are (batch, n_classes) logits. The mean is over classes, as in the published training: a tenth of the
     textbook divergence for ten scenes, which the published weight of the labels (0.02) goes with.
     """
     soft_student = F.log_softmax(student / temperature, dim=1)
     soft_teacher = F.log_softmax(teacher / temperature, dim=1)
     divergence = F.kl_div(soft_student, soft_teacher, reduction="none", log_target=True)
-    return divergence.mean() * temperature**2
+    return divergence.mean(dim=1) * temperature**2
 
 
 class TeacherEnsemble(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as pl
@@ -11,13 +12,16 @@ from torch import Generator, Tensor, nn
 
 from ..runtime.errors import GateError
 from ..runtime.frontend_spec import FrontendSpec
-from .augment import DeviceImpulseResponses, freq_mixstyle, roll
+from .augment import DeviceImpulseResponses, Mixup, convolved_devices, freq_mixstyle, mixstyle, roll
 from .batches import INT16_SCALE, Batch, step_generator
 from .distill import TeacherEnsemble, distillation_loss
 from .features import LogMel
 from .metrics import evaluate_logits
 from .schedule import learning_rate_factor
 from .settings import TrainSettings
+
+#: Which `device_generalisation` mixes which statistics of log-mels.
+STATISTICS = {"mixstyle": mixstyle, "fms": freq_mixstyle, "dirfms": freq_mixstyle}
 
 
 class SceneModule(pl.LightningModule):
@@ -44,8 +48,7 @@ class SceneModule(pl.LightningModule):
         self.responses = responses
         # In a tuple, where torch does not look: the teachers' weights do not belong into the student's checkpoints.
         self._ensemble = (ensemble,)
-        everywhere = "*" in settings.dir_devices
-        self._convolved = torch.tensor([everywhere or name in settings.dir_devices for name in devices])
+        self._convolved = torch.tensor(convolved_devices(settings.dir_devices, devices))
         self._sums = torch.zeros(4)
         self._logits: list[Tensor] = []
         self._truth: list[Tensor] = []
@@ -78,29 +81,38 @@ class SceneModule(pl.LightningModule):
         """The batch's waveforms, varied, (batch, n_samples) float32."""
         s = self.settings
         wave = batch.wave.float().mul_(INT16_SCALE)
-        if self.responses is not None and s.dir_probability:
+        if self.responses is not None:
             wave = self.responses(wave, self._convolved[batch.device.cpu()], s.dir_probability, generator)
         if s.roll_samples:
             wave = roll(wave, s.roll_samples, generator)
         return wave
+
+    def log_mel(self, wave: Tensor, generator: Generator) -> Tensor:
+        """Log-mels of varied waveforms, themselves varied: (batch, n_samples) -> (batch, 1, n_mels, n_frames)."""
+        s = self.settings
+        # Spectra span more than half precision holds.
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            log_mel = self.features(wave, generator)
+            if (mix := STATISTICS.get(s.device_generalisation)) is not None and s.mixstyle_probability:
+                log_mel = mix(log_mel, s.mixstyle_probability, s.mixstyle_alpha, generator)
+        return log_mel
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one batch; raises `GateError` when it is no number."""
         s = self.settings
         generator = step_generator(s.seed, self.current_epoch, batch_idx)
         wave = self.augment(batch, generator)
-        with torch.no_grad():
-            log_mel = self.features(wave, generator)
-            if s.device_generalisation in ("fms", "dirfms") and s.mixstyle_probability:
-                log_mel = freq_mixstyle(log_mel, s.mixstyle_probability, s.mixstyle_alpha, generator)
+        log_mel = self.log_mel(wave, generator)
+        mixup = Mixup.draw(len(wave), s.mixup_alpha, generator, wave.device) if s.mixup_alpha else None
+        if mixup is not None:
+            log_mel = mixup.mix(log_mel, log_mel[mixup.partner])
         # Dropout and its like draw from torch's global generator, which is thereby as repeatable as the others.
         torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
-        logits = self.model(log_mel.contiguous(memory_format=torch.channels_last))
-        label_loss = F.cross_entropy(logits, batch.label)
-        distill_loss = torch.zeros_like(label_loss)
+        logits = self.model(log_mel.contiguous(memory_format=torch.channels_last)).float()
+        teacher = self._teacher_logits(batch, wave)
+        label_loss, distill_loss = self._losses(logits, batch.label, teacher, mixup)
         loss = label_loss
-        if (teacher := self._teacher_logits(batch, wave)) is not None:
-            distill_loss = distillation_loss(logits, teacher, s.temperature)
+        if teacher is not None:
             loss = s.distill_lambda * label_loss + (1 - s.distill_lambda) * distill_loss
         if not torch.isfinite(loss):
             rate = self.trainer.optimizers[0].param_groups[0]["lr"]
@@ -109,18 +121,38 @@ class SceneModule(pl.LightningModule):
                 f"(learning rate {rate:.2g}): start a new run with a smaller lr"
             )
         with torch.no_grad():
-            correct = (logits.argmax(dim=1) == batch.label).sum()
-            n = len(batch.label)
+            label = batch.label if mixup is None else batch.label.where(mixup.weight >= 0.5, batch.label[mixup.partner])
+            correct = (logits.argmax(dim=1) == label).sum()
+            n = len(label)
             self._sums += torch.stack([loss * n, label_loss * n, distill_loss * n, correct])
         self.log("loss", loss, prog_bar=True, logger=False, on_step=True, on_epoch=False)
         return loss
+
+    def _losses(
+        self, logits: Tensor, label: Tensor, teacher: Tensor | None, mixup: Mixup | None
+    ) -> tuple[Tensor, Tensor]:
+        """The batch's mean losses against labels and teachers (0 without them); a mixed item's targets are mixed too.
+
+        The mix is of the losses, not of the targets: for the labels that is the same, and for teachers each is asked
+        about a clip that it has heard.
+        """
+
+        def mean_loss(against: Callable[[Tensor], Tensor], targets: Tensor) -> Tensor:
+            losses = against(targets)
+            return (losses if mixup is None else mixup.mix(losses, against(targets[mixup.partner]))).mean()
+
+        label_loss = mean_loss(lambda targets: F.cross_entropy(logits, targets, reduction="none"), label)
+        if teacher is None:
+            return label_loss, torch.zeros_like(label_loss)
+        temperature = self.settings.temperature
+        return label_loss, mean_loss(lambda targets: distillation_loss(logits, targets, temperature), teacher)
 
     def _teacher_logits(self, batch: Batch, wave: Tensor) -> Tensor | None:
         if batch.teacher.shape[1]:
             return batch.teacher
         if self._ensemble[0] is not None:
             with torch.no_grad():
-                return self._ensemble[0](wave)
+                return self._ensemble[0](wave).float()
         return None
 
     def on_validation_epoch_start(self) -> None:
@@ -129,7 +161,8 @@ class SceneModule(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collect the logits of one batch of the evaluation side."""
-        log_mel = self.features(batch.wave.float().mul_(INT16_SCALE))
+        with torch.autocast(self.device.type, enabled=False):
+            log_mel = self.features(batch.wave.float().mul_(INT16_SCALE))
         self._logits.append(self.model(log_mel.contiguous(memory_format=torch.channels_last)).float().cpu())
         self._truth.append(batch.label.cpu())
 

@@ -27,7 +27,7 @@ from ..runtime.atomic import write_file
 from ..runtime.errors import InputError
 from ..runtime.frontend_spec import FrontendSpec
 from ..runtime.output import Output
-from .augment import read_impulse_responses
+from .augment import DeviceImpulseResponses, check_devices, read_impulse_responses
 from .batches import TrainingData, evaluate_loader, train_loader
 from .config import differing
 from .distill import TeacherEnsemble, check_teachers, precompute_logits
@@ -87,6 +87,7 @@ def fit(
     damaged checkpoints, `GateError` when the loss is no number any more.
     """
     check_teachers(teachers, data.labels)
+    responses = _responses(settings, frontend, data)
     if settings.threads:
         torch.set_num_threads(settings.threads)
     keep_freed_memory()
@@ -96,10 +97,6 @@ def fit(
         logits = precompute_logits(teachers, data, out, device, output)
     elif teachers:
         ensemble = TeacherEnsemble(teachers)
-    responses = None
-    if settings.dir_folder is not None and settings.dir_probability:
-        folder = Path(settings.dir_folder)
-        responses = read_impulse_responses(folder, frontend.sample_rate_hz, frontend.clip_samples)
     to_channels_last(model)
     module = SceneModule(model, frontend, settings, data.labels, data.cache.devices, responses, ensemble)
     checkpoint = out / CHECKPOINT
@@ -123,6 +120,14 @@ def fit(
             output.log(f"interrupted: the same command goes on from {checkpoint}")
             raise KeyboardInterrupt from None
     return evaluate_model(model, frontend, data, device, output)
+
+
+def _responses(settings: TrainSettings, frontend: FrontendSpec, data: TrainingData) -> DeviceImpulseResponses | None:
+    """The impulse responses to train with, None when `settings` convolve nothing."""
+    if settings.dir_folder is None or not settings.dir_probability:
+        return None
+    check_devices(settings.dir_devices, data.seen_devices)
+    return read_impulse_responses(Path(settings.dir_folder), frontend.sample_rate_hz, frontend.clip_samples)
 
 
 def evaluate_model(
