@@ -45,6 +45,14 @@ def load_settings(
         except yaml.YAMLError as error:
             reason = " ".join(str(error).split())[:100]
             raise InputError(f"{override!r}: the value is not valid YAML: {reason}") from error
+    return make_settings(kind, values)
+
+
+def make_settings(kind: type[SettingsT], values: Mapping[str, tuple[Any, str]]) -> SettingsT:
+    """Settings of `kind` from its defaults and `values`, each a YAML value and the place it was read from.
+
+    Raises `InputError` as `load_settings` does.
+    """
     types_of = typing.get_type_hints(kind)
     known = [field.name for field in fields(kind)]
     for key, (_, source) in values.items():
