@@ -6,8 +6,8 @@ a run that was killed and goes on from its last checkpoint therefore sees exactl
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +22,7 @@ from ..runtime.errors import InputError
 from ..runtime.output import Output
 from .data.cache import SnippetCache, open_cache
 from .data.corpus import Corpus, Fold, read_corpus
+from .data.holdout import held_out_recordings
 
 #: Full scale of the cache's int16 samples.
 INT16_SCALE = 1.0 / 32768.0
@@ -48,11 +49,17 @@ class TrainingData:
     fold: Fold
     fold_number: int
     split: int | None = None  # per cent of the training side, DCASE 2024's lists
+    holdout: float = 0.0  # share of each scene's training recordings that is kept aside
 
     @cached_property
     def train(self) -> NDArray[np.int64]:
-        """Indices of the training snippets."""
-        return self.cache.of_clips(self.fold.train)
+        """Indices of the training snippets, without those of recordings kept aside."""
+        return self.cache.of_clips(self._training_clips[0])
+
+    @cached_property
+    def held_out(self) -> NDArray[np.int64]:
+        """Indices of the snippets of training recordings kept aside; none when `holdout` is 0."""
+        return self.cache.of_clips(self._training_clips[1])
 
     @cached_property
     def evaluate(self) -> NDArray[np.int64]:
@@ -69,19 +76,33 @@ class TrainingData:
         """Devices with clips on the training side."""
         return tuple(self.cache.devices[i] for i in np.unique(self.cache.device[self.train]))
 
+    def with_holdout(self, share: float) -> TrainingData:
+        """The same data with this share of the training recordings kept aside."""
+        return self if share == self.holdout else replace(self, holdout=share)
+
+    @cached_property
+    def _training_clips(self) -> tuple[Sequence[int], Sequence[int]]:
+        """Clips of the training side: to train on, and kept aside."""
+        if not self.holdout:
+            return self.fold.train, ()
+        clips = self.corpus.clips
+        aside = held_out_recordings((clips[i] for i in self.fold.train), self.holdout)
+        kept = [i for i in self.fold.train if clips[i].identifier not in aside]
+        return kept, [i for i in self.fold.train if clips[i].identifier in aside]
+
 
 def open_data(
-    folder: Path, fold: int, split: int | None, cache_dir: Path | None, output: Output | None
+    folder: Path, fold: int, split: int | None, cache_dir: Path | None, output: Output | None, holdout: float = 0.0
 ) -> TrainingData:
     """Read the corpus in `folder`, choose a fold, and build the cache when there is none.
 
-    Raises `InputError` when either side of the fold is empty.
+    Raises `InputError` when either side of the fold is empty, or when `holdout` leaves nothing of a scene to train on.
     """
-    return open_corpus(read_corpus(folder), fold, split, cache_dir, output)
+    return open_corpus(read_corpus(folder), fold, split, cache_dir, output, holdout)
 
 
 def open_corpus(
-    corpus: Corpus, fold: int, split: int | None, cache_dir: Path | None, output: Output | None
+    corpus: Corpus, fold: int, split: int | None, cache_dir: Path | None, output: Output | None, holdout: float = 0.0
 ) -> TrainingData:
     """`open_data` for a corpus that was read already."""
     chosen = corpus.fold(fold, split)
@@ -89,7 +110,8 @@ def open_corpus(
         if not getattr(chosen, side):
             root = corpus.root
             raise InputError(f"fold {fold} of {root} has no clips to {side}: run `tinyscene data check {root}`")
-    return TrainingData(corpus, open_cache(corpus, cache_dir, output), chosen, fold, split)
+    held_out_recordings((corpus.clips[i] for i in chosen.train), holdout)  # its errors come before the cache is built
+    return TrainingData(corpus, open_cache(corpus, cache_dir, output), chosen, fold, split, holdout)
 
 
 def step_generator(seed: int, epoch: int, step: int) -> Generator:

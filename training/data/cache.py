@@ -8,12 +8,10 @@ comes from the corpus each time, so only changed audio makes a cache stale.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +25,7 @@ from ...runtime.errors import InputError
 from ...runtime.frontend_spec import STUDENT
 from ...runtime.output import Output
 from .corpus import Corpus
+from .lock import lock
 from .progress import track
 from .snippets import cut_files
 
@@ -81,7 +80,7 @@ def open_cache(corpus: Corpus, cache_dir: Path | None = None, output: Output | N
     except OSError as error:
         raise InputError(f"cannot make the cache folder {folder} ({error}): give another with --cache DIR") from error
     files = _stat(corpus)
-    with _lock(folder, output):
+    with lock(folder, f"building the cache {folder}", output):
         records = _read_finished(folder, files)
         if records is None:
             records = _build(corpus, folder, files, output)
@@ -107,19 +106,6 @@ def _stat(corpus: Corpus) -> NDArray[np.int64]:
             ) from None
         found[i] = status.st_size, status.st_mtime_ns
     return found
-
-
-@contextmanager
-def _lock(folder: Path, output: Output | None) -> Iterator[None]:
-    # The kernel drops the lock with the process, so a killed build leaves none behind.
-    with (folder / "lock").open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if output is not None:
-                output.log(f"waiting for another process that is building the cache {folder}")
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 def _read_finished(folder: Path, files: NDArray[np.int64]) -> NDArray[np.void] | None:
