@@ -43,6 +43,7 @@ def predict(
 ) -> NDArray[np.float32]:
     """Logits of `model` (put into evaluation mode) for the snippets at `indices`, (n, n_classes) float32."""
     device = device or torch.device("cpu")
+    torch.set_flush_denormal(True)  # dead channels of a trained network hold denormal numbers, see `trainer.fit`
     features = LogMel(frontend).to(device)
     model = to_channels_last(model.to(device)).eval()
     rows = []
