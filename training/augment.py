@@ -5,12 +5,14 @@ Every draw comes from the generator that is passed in, on the CPU, so that a bat
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from ..runtime.audio import read_mono
@@ -35,7 +37,7 @@ class DeviceImpulseResponses:
     2305.07499). Responses are (k, m) float32 at the clips' rate; convolved clips are cut to their length.
     """
 
-    def __init__(self, responses: Sequence[np.ndarray], clip_samples: int) -> None:
+    def __init__(self, responses: Sequence[NDArray[np.float32]], clip_samples: int) -> None:
         longest = min(max(len(response) for response in responses), clip_samples)
         # Long enough that nothing wraps around into the part that is kept, and a power of two.
         self.n_fft = 1 << (clip_samples + longest - 2).bit_length()
@@ -67,17 +69,39 @@ class DeviceImpulseResponses:
 
 
 def read_impulse_responses(folder: Path, sample_rate_hz: int, clip_samples: int) -> DeviceImpulseResponses:
-    """Read every recording in `folder` (any rate) as an impulse response; raises `InputError` when there is none."""
+    """Read every recording in `folder` (any rate) as an impulse response; raises as `read_responses` does."""
+    return DeviceImpulseResponses(list(read_responses(folder, sample_rate_hz).values()), clip_samples)
+
+
+def read_responses(folder: Path, sample_rate_hz: int) -> dict[str, NDArray[np.float32]]:
+    """The impulse responses in `folder` at `sample_rate_hz`, by name, with the level that their files have.
+
+    They are resampled as recordings are: files of any rate that sample the same response become the same. Raises
+    `InputError` when there is no folder, no recording in it, or one that is silent or cannot be read.
+    """
+    responses = {name: read_mono(path, sample_rate_hz) for name, path in _response_files(folder).items()}
+    for name, response in responses.items():
+        if not np.any(response):
+            raise InputError(f"{folder / name} is silent, it cannot be an impulse response: take it out of {folder}")
+    return responses
+
+
+def responses_digest(folder: Path) -> str:
+    """SHA-256 over the names and bytes of the impulse responses in `folder`, wherever it lies."""
+    digest = hashlib.sha256()
+    for name, path in _response_files(folder).items():
+        digest.update(f"{name}\n{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def _response_files(folder: Path) -> dict[str, Path]:
+    """Recordings in `folder` by their names in it, in the order of these."""
     if not folder.is_dir():
         raise InputError(f"no folder of impulse responses at {folder}: give another as dir_folder")
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
-    if not files:
+    found = [path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES]
+    if not found:
         raise InputError(f"{folder} has no {', '.join(AUDIO_SUFFIXES)} files: give another folder as dir_folder")
-    responses = [read_mono(path, sample_rate_hz) for path in files]
-    for path, response in zip(files, responses, strict=True):
-        if not np.any(response):
-            raise InputError(f"{path} is silent, it cannot be an impulse response: take it out of {folder}")
-    return DeviceImpulseResponses(responses, clip_samples)
+    return dict(sorted((path.relative_to(folder).as_posix(), path) for path in found))
 
 
 def convolved_devices(wanted: Sequence[str], devices: Sequence[str]) -> list[bool]:

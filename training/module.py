@@ -69,9 +69,7 @@ class SceneModule(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Set the epoch's learning rate."""
         s = self.settings
-        phases = (s.warmup_epochs, s.rampdown_start, s.rampdown_epochs)
-        assert None not in phases, "settings come resolved"
-        factor = learning_rate_factor(self.current_epoch, *phases, s.final_factor)  # type: ignore[arg-type]
+        factor = learning_rate_factor(self.current_epoch, s)
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = s.lr * factor
         self.history = {"epoch": self.current_epoch, "lr": s.lr * factor}

@@ -15,6 +15,7 @@ from torch import nn
 
 from ..runtime.budget import preset
 from ..runtime.output import Output
+from .augment import read_responses, responses_digest
 from .batches import TrainingData
 from .distill import check_teachers
 from .initial import Start, read_start, start_from
@@ -69,13 +70,15 @@ def train_network(
 def check_request(settings: NetworkSettings, labels: Sequence[str], teachers: Sequence[Run] = ()) -> Start:
     """The network that `settings` ask for, and its initial weights.
 
-    Raises `GateError` when it would break its budget, `InputError` when a teacher knows other scenes or `init` does not
-    fit. It needs no audio, so it comes before the cache is built.
+    Raises `GateError` when it would break its budget, `InputError` when a teacher knows other scenes, `init` does not
+    fit or the impulse responses cannot be read. It needs no audio, so it comes before the cache is built.
     """
     start = read_start(settings, labels)
     if settings.budget != "none":
         check_budget(start.arch, start.arguments, len(labels), preset(settings.budget))
     check_teachers(teachers, labels)
+    if settings.dir_folder is not None:
+        read_responses(Path(settings.dir_folder), frontend_for(start.arch).sample_rate_hz)
     return start
 
 
@@ -86,10 +89,14 @@ def network_size(model: nn.Module, arch: str) -> tuple[int, int]:
 
 
 def run_config(kind: str, settings: TrainSettings, data: TrainingData, teachers: Sequence[Run] = ()) -> dict[str, Any]:
-    """All that decides a training's result, for `config.yaml`: where the data lies is not part of it, its hash is."""
+    """All that decides a training's result, for `config.yaml`.
+
+    Where data and impulse responses lie is not part of it, their hashes are.
+    """
     return {
         "kind": kind,
         **settings.to_dict(),
+        "dir_folder": None if settings.dir_folder is None else responses_digest(Path(settings.dir_folder)),
         "teachers": [run.files[WEIGHTS] for run in teachers],
         "labels": list(data.labels),
         "fold": data.fold_number,

@@ -31,6 +31,7 @@ from .augment import DeviceImpulseResponses, check_devices, read_impulse_respons
 from .batches import TrainingData, evaluate_loader, train_loader
 from .config import differing
 from .distill import TeacherEnsemble, check_teachers, precompute_logits
+from .early_check import EarlyCheck
 from .metrics import evaluate_logits
 from .module import SceneModule
 from .predict import choose_device, predict, to_channels_last
@@ -91,6 +92,8 @@ def fit(
     if settings.threads:
         torch.set_num_threads(settings.threads)
     keep_freed_memory()
+    # Weight decay takes dead channels to denormal numbers, on which a CPU is slow (the published student: 7 times).
+    torch.set_flush_denormal(True)
     device = choose_device(settings.device)
     logits = ensemble = None
     if teachers and settings.teacher_logits == "precomputed":
@@ -232,6 +235,8 @@ def _make_trainer(
             enable_version_counter=False,
         ),
     ]
+    if settings.check_epoch is not None:
+        own.append(EarlyCheck(settings.check_epoch, settings.check_accuracy))
     if terminal:
         own.append(StderrBar())
     return pl.Trainer(
