@@ -65,6 +65,11 @@ class SnippetCache:
         before = np.cumsum(count) - count
         return np.arange(int(count.sum()), dtype=np.int64) + np.repeat(first - before, count)
 
+    def clip_digests(self) -> list[str]:
+        """A digest of each clip's samples, in hexadecimal."""
+        records = np.frombuffer((self.path / "clips.bin").read_bytes(), dtype=_RECORD)
+        return [digest.decode() for digest in records["digest"]]
+
 
 def open_cache(corpus: Corpus, cache_dir: Path | None = None, output: Output | None = None) -> SnippetCache:
     """The cache of `corpus`, built or completed first when need be.
