@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from ..runtime.engine import Engine
 from ..runtime.errors import InputError
@@ -42,18 +44,31 @@ def predict(
     batch_size: int = 64,
 ) -> NDArray[np.float32]:
     """Logits of `model` (put into evaluation mode) for the snippets at `indices`, (n, n_classes) float32."""
-    device = device or torch.device("cpu")
+    logits_of = predictor(model, frontend, device or torch.device("cpu"))
+    starts = range(0, len(indices), batch_size)
+    return np.concatenate(
+        [
+            logits_of(cache.waves[indices[start : start + batch_size]])
+            for start in track(starts, "batches predicted", len(starts), output)
+        ]
+    )
+
+
+def predictor(
+    model: nn.Module, frontend: FrontendSpec, device: torch.device
+) -> Callable[[NDArray[np.int16]], NDArray[np.float32]]:
+    """`model` (put into evaluation mode) as a function of (batch, n_samples) int16 to (batch, n_classes) float32."""
     torch.set_flush_denormal(True)  # dead channels of a trained network hold denormal numbers, see `trainer.fit`
     features = LogMel(frontend).to(device)
     model = to_channels_last(model.to(device)).eval()
-    rows = []
-    with torch.inference_mode():
-        starts = range(0, len(indices), batch_size)
-        for start in track(starts, "batches predicted", len(starts), output):
-            wave = torch.from_numpy(cache.waves[indices[start : start + batch_size]]).to(device)
-            logits = model(features(wave.float().mul_(INT16_SCALE)).contiguous(memory_format=torch.channels_last))
-            rows.append(logits.float().cpu().numpy())
-    return np.concatenate(rows)
+
+    @torch.inference_mode()
+    def logits_of(waves: NDArray[np.int16]) -> NDArray[np.float32]:
+        wave = torch.from_numpy(waves).to(device).float().mul_(INT16_SCALE)
+        logits: Tensor = model(features(wave).contiguous(memory_format=torch.channels_last))
+        return logits.float().cpu().numpy()
+
+    return logits_of
 
 
 def predict_run(
