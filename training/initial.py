@@ -20,6 +20,9 @@ from .models.pretrained import read_published
 from .run import WEIGHTS, load_run
 from .settings import NetworkSettings
 
+#: What a run's provenance says of the recordings that its weights come from.
+ORIGIN = ("data", "data_hash", "fold", "split", "holdout", "init")
+
 
 @dataclass(frozen=True)
 class Start:
@@ -63,7 +66,15 @@ def read_start(settings: NetworkSettings, labels: Sequence[str]) -> Start:
     kept = run.labels == tuple(labels)
     if not kept:
         weights = {name: tensor for name, tensor in weights.items() if not name.startswith("head")}
-    source = {"run": path.name, "weights_sha256": run.files[WEIGHTS], "labels": list(run.labels), "head": kept}
+    # What the weights were trained on goes with them: an ensemble's weights need recordings that none of them knows.
+    origin = {key: run.provenance[key] for key in ORIGIN if key in run.provenance}
+    source = {
+        "run": path.name,
+        "weights_sha256": run.files[WEIGHTS],
+        "labels": list(run.labels),
+        "head": kept,
+        **origin,
+    }
     return Start(run.arch, run.arguments, weights, source)
 
 
