@@ -46,7 +46,7 @@ def evaluate_logits(
         metrics["per_device"] = {
             name: float(correct[device == i].mean()) for i, name in enumerate(device_names) if np.any(device == i)
         }
-        group_of = np.array([_group(name, seen_devices) for name in device_names])[device]
+        group_of = np.array([device_group(name, seen_devices) for name in device_names])[device]
         metrics["groups"] = {
             group: float(correct[group_of == group].mean())
             for group in ("real", "seen", "unseen")
@@ -82,7 +82,8 @@ def _by_scene(correct: NDArray[np.bool_], labels: NDArray[np.int64], names: Sequ
     return {"macro": float(np.mean(list(per_scene.values()))), "per_scene": per_scene}
 
 
-def _group(device: str, seen: Sequence[str]) -> str:
+def device_group(device: str, seen: Sequence[str]) -> str:
+    """The group that a device is counted in: "real", "seen" (trained with, see `seen`) or "unseen"."""
     if device in REAL_DEVICES:
         return "real"
     return "seen" if device in seen and not device.startswith(UNSEEN_PREFIX) else "unseen"
