@@ -17,8 +17,7 @@ from torch import Generator, Tensor
 
 from ..runtime.audio import read_mono
 from ..runtime.errors import InputError
-
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg")
+from .data.corpus import AUDIO_SUFFIXES
 
 
 def roll(wave: Tensor, max_shift: int, generator: Generator) -> Tensor:
@@ -179,3 +178,7 @@ class Mixup:
         """The weighted mean of what each item is and what its partner is, both (batch, ...): log-mels, or losses."""
         weight = self.weight.view(-1, *(1,) * (own.dim() - 1))
         return weight * own + (1 - weight) * partners
+
+    def larger(self, values: Tensor) -> Tensor:
+        """Of what each item and its partner are, (batch,), that of the one with the larger weight."""
+        return values.where(self.weight >= 0.5, values[self.partner])
