@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import Callback
 from ..runtime.errors import InputError
 from ..runtime.output import Output
 from ..training.batches import TrainingData
-from ..training.distill import check_teachers
+from ..training.distill import check_distillation, check_teachers
 from ..training.run import WEIGHTS, Run, load_run, save_run
 from ..training.session import network_size, provenance, run_config
 from ..training.settings import TrainSettings
@@ -70,6 +70,11 @@ class QatSettings(TrainSettings):
         """Raise `InputError` naming the first setting that is out of its range."""
         super().check()
         self._check_choice("calibrator", CALIBRATORS)
+        # Fake quantisation counts in float32, and the ranges it follows are those of one process.
+        self._check_choice("precision", ("32-true",))
+        for key in ("devices", "nodes"):
+            if getattr(self, key) != 1:
+                raise InputError(f"{key} is {getattr(self, key)}, expected 1: quantised networks train in one process")
         if self.frozen_epochs is not None and not 0 <= self.frozen_epochs <= self.epochs:
             raise InputError(f"frozen_epochs is {self.frozen_epochs}, expected 0 to {self.epochs} (epochs)")
 
@@ -98,7 +103,9 @@ def train_qat(
     if source.kind not in ("student", "imported"):
         raise InputError(f"{source.path} is a {source.kind} run: quantise a student's, from `tinyscene train student`")
     teachers = tuple(teachers) or (source,)
-    check_teachers([source, *teachers], data.labels)
+    check_teachers([source], data.labels)
+    check_distillation(settings, teachers, data.labels)
+    data = data.with_holdout(settings.holdout)
     config = {**run_config("qat", settings, data, teachers), "source": source.files[WEIGHTS]}
     if begin_run(out, config):
         output.log(f"{out} is finished already: nothing to train")

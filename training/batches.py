@@ -1,7 +1,8 @@
 """Snippets of a fold, batch by batch, straight from the memory-mapped cache.
 
-The order of an epoch is a function of (seed, epoch) alone, and every random draw of a step one of (seed, epoch, step):
-a run that was killed and goes on from its last checkpoint therefore sees exactly what it would have seen.
+The order of an epoch is a function of (seed, epoch) alone, and every random draw of a step one of (seed, epoch, step)
+and of the process, when several train: a run that was killed and goes on from its last checkpoint therefore sees
+exactly what it would have seen.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from ..runtime.output import Output
 from .data.cache import SnippetCache, open_cache
 from .data.corpus import Corpus, Fold, read_corpus
 from .data.holdout import held_out_recordings
+from .parallel import ALONE, Share
 
 #: Full scale of the cache's int16 samples.
 INT16_SCALE = 1.0 / 32768.0
@@ -114,9 +116,9 @@ def open_corpus(
     return TrainingData(corpus, open_cache(corpus, cache_dir, output), chosen, fold, split, holdout)
 
 
-def step_generator(seed: int, epoch: int, step: int) -> Generator:
-    """The generator of all draws of one training step."""
-    return Generator().manual_seed(_mix(_STEP, seed, epoch, step))
+def step_generator(seed: int, epoch: int, step: int, rank: int = 0) -> Generator:
+    """The generator of all draws of one training step, in the process numbered `rank`."""
+    return Generator().manual_seed(_mix(_STEP, seed, epoch, step, *([rank] if rank else [])))
 
 
 def _mix(*numbers: int) -> int:
@@ -125,15 +127,16 @@ def _mix(*numbers: int) -> int:
 
 
 class EpochOrder(Sampler[NDArray[np.int64]]):
-    """Batches of positions in a new order each epoch (Lightning calls `set_epoch`)."""
+    """Batches of positions in a new order each epoch (Lightning calls `set_epoch`), this process's share of each."""
 
-    def __init__(self, n: int, batch_size: int, seed: int) -> None:
+    def __init__(self, n: int, batch_size: int, seed: int, share: Share = ALONE) -> None:
         self.n = n
         self.batch_size = batch_size
         self.seed = seed
+        self.share = share
         self.epoch = 0
         # A last batch of one item would leave Freq-MixStyle nothing to mix: it joins its neighbour.
-        self._stops = [stop for stop in range(batch_size, n, batch_size) if n - stop > 1]
+        self._stops = [stop for stop in range(batch_size, n, batch_size) if n - stop > 2 * share.world - 1]
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch's order comes next."""
@@ -144,7 +147,12 @@ class EpochOrder(Sampler[NDArray[np.int64]]):
 
     def __iter__(self) -> Iterator[NDArray[np.int64]]:
         order = np.random.default_rng(_mix(_ORDER, self.seed, self.epoch)).permutation(self.n)
-        yield from np.split(order, self._stops)
+        yield from (self.share.of(batch) for batch in np.split(order, self._stops))
+
+    def total(self, step: int) -> int:
+        """How many snippets all processes together have in the batch of `step`."""
+        bounds = [0, *self._stops, self.n]
+        return bounds[step + 1] - bounds[step]
 
 
 class SnippetBatches(Dataset[Batch]):
@@ -172,14 +180,33 @@ class SnippetBatches(Dataset[Batch]):
 
 
 def train_loader(
-    data: TrainingData, batch_size: int, seed: int, teacher: NDArray[np.float32] | None = None
+    data: TrainingData,
+    batch_size: int,
+    seed: int,
+    teacher: NDArray[np.float32] | None = None,
+    share: Share = ALONE,
+    workers: int = 0,
 ) -> DataLoader[Batch]:
-    """Shuffled batches of the training side; `teacher` holds a row of logits for each of its snippets."""
-    order: Sampler[Any] = EpochOrder(len(data.train), batch_size, seed)
-    return DataLoader(SnippetBatches(data.cache, data.train, teacher), sampler=order, batch_size=None)
+    """Shuffled batches of the training side; `teacher` holds a row of logits for each of its snippets.
+
+    `workers` processes gather them ahead of time; they are sent the cache's path, not its samples.
+    """
+    order: Sampler[Any] = EpochOrder(len(data.train), batch_size, seed, share)
+    return _loader(SnippetBatches(data.cache, data.train, teacher), order, workers)
 
 
-def evaluate_loader(cache: SnippetCache, indices: NDArray[np.int64], batch_size: int = 64) -> DataLoader[Batch]:
-    """Batches of the snippets at `indices`, in order."""
-    order: Any = [np.arange(i, min(i + batch_size, len(indices))) for i in range(0, len(indices), batch_size)]
-    return DataLoader(SnippetBatches(cache, indices), sampler=order, batch_size=None)
+def evaluate_loader(
+    cache: SnippetCache, indices: NDArray[np.int64], batch_size: int = 64, share: Share = ALONE, workers: int = 0
+) -> DataLoader[Batch]:
+    """Batches of the snippets at `indices`, in order: up to `batch_size` for each process, none of the last maybe."""
+    step = batch_size * share.world
+    order: Any = [share.of(np.arange(i, min(i + step, len(indices)))) for i in range(0, len(indices), step)]
+    return _loader(SnippetBatches(cache, indices), order, workers)
+
+
+def _loader(batches: SnippetBatches, order: Any, workers: int) -> DataLoader[Batch]:
+    # New processes rather than forked ones: a fork of a process with OpenMP or CUDA threads may hang.
+    context = {"multiprocessing_context": "spawn", "persistent_workers": True} if workers else {}
+    return DataLoader(
+        batches, sampler=order, batch_size=None, num_workers=workers, pin_memory=torch.cuda.is_available(), **context
+    )

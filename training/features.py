@@ -41,8 +41,13 @@ class LogMel(nn.Module):
     def forward(self, wave: Tensor, generator: Generator | None = None) -> Tensor:
         """(batch, n_samples) float32 -> (batch, 1, n_mels, n_frames) float32.
 
-        Without `generator` (a CPU one) nothing is varied: that is the contract's log-mel.
+        Without `generator` (a CPU one) nothing is varied: that is the contract's log-mel. It stays in float32 under
+        automatic mixed precision: spectra span more than half precision holds.
         """
+        with torch.autocast(wave.device.type, enabled=False):
+            return self._forward(wave, generator)
+
+    def _forward(self, wave: Tensor, generator: Generator | None) -> Tensor:
         bands = self._bands
         if generator is not None and self.fmax_jitter_hz:
             shift = self.fmax_jitter_hz * (2.0 * torch.rand((), generator=generator).item() - 1.0)

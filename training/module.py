@@ -17,6 +17,7 @@ from .batches import INT16_SCALE, Batch, step_generator
 from .distill import TeacherEnsemble, distillation_loss
 from .features import LogMel
 from .metrics import evaluate_logits
+from .parallel import everywhere, gather_rows
 from .schedule import learning_rate_factor
 from .settings import TrainSettings
 
@@ -88,8 +89,7 @@ class SceneModule(pl.LightningModule):
     def log_mel(self, wave: Tensor, generator: Generator) -> Tensor:
         """Log-mels of varied waveforms, themselves varied: (batch, n_samples) -> (batch, 1, n_mels, n_frames)."""
         s = self.settings
-        # Spectra span more than half precision holds.
-        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+        with torch.no_grad():
             log_mel = self.features(wave, generator)
             if (mix := STATISTICS.get(s.device_generalisation)) is not None and s.mixstyle_probability:
                 log_mel = mix(log_mel, s.mixstyle_probability, s.mixstyle_alpha, generator)
@@ -98,7 +98,7 @@ class SceneModule(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one batch; raises `GateError` when it is no number."""
         s = self.settings
-        generator = step_generator(s.seed, self.current_epoch, batch_idx)
+        generator = step_generator(s.seed, self.current_epoch, batch_idx, self.global_rank)
         wave = self.augment(batch, generator)
         log_mel = self.log_mel(wave, generator)
         mixup = Mixup.draw(len(wave), s.mixup_alpha, generator, wave.device) if s.mixup_alpha else None
@@ -112,18 +112,23 @@ class SceneModule(pl.LightningModule):
         loss = label_loss
         if teacher is not None:
             loss = s.distill_lambda * label_loss + (1 - s.distill_lambda) * distill_loss
-        if not torch.isfinite(loss):
+        if not everywhere(self.trainer, bool(torch.isfinite(loss))):
             rate = self.trainer.optimizers[0].param_groups[0]["lr"]
             raise GateError(
                 f"the loss became {loss.item()} in epoch {self.current_epoch + 1}, step {batch_idx + 1} "
                 f"(learning rate {rate:.2g}): start a new run with a smaller lr"
             )
         with torch.no_grad():
-            label = batch.label if mixup is None else batch.label.where(mixup.weight >= 0.5, batch.label[mixup.partner])
+            label = batch.label if mixup is None else mixup.larger(batch.label)
             correct = (logits.argmax(dim=1) == label).sum()
             n = len(label)
             self._sums += torch.stack([loss * n, label_loss * n, distill_loss * n, correct])
         self.log("loss", loss, prog_bar=True, logger=False, on_step=True, on_epoch=False)
+        if self.trainer.world_size > 1:
+            # The gradients' mean over processes is then that of the whole batch, however it was shared out.
+            loader = self.trainer.train_dataloader
+            assert loader is not None
+            loss = loss * (n * self.trainer.world_size / loader.sampler.total(batch_idx))
         return loss
 
     def _losses(
@@ -155,18 +160,20 @@ class SceneModule(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last evaluation's logits."""
-        self._logits, self._truth = [], []
+        self._logits, self._truth = [torch.zeros(0, len(self.labels))], [torch.zeros(0, dtype=torch.int64)]
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collect the logits of one batch of the evaluation side."""
-        with torch.autocast(self.device.type, enabled=False):
-            log_mel = self.features(batch.wave.float().mul_(INT16_SCALE))
+        if not len(batch.label):  # less was left than there are processes
+            return
+        log_mel = self.features(batch.wave.float().mul_(INT16_SCALE))
         self._logits.append(self.model(log_mel.contiguous(memory_format=torch.channels_last)).float().cpu())
         self._truth.append(batch.label.cpu())
 
     def on_validation_epoch_end(self) -> None:
         """Score what was collected."""
-        logits, truth = torch.cat(self._logits), torch.cat(self._truth)
+        logits = gather_rows(self.trainer, torch.cat(self._logits))
+        truth = gather_rows(self.trainer, torch.cat(self._truth))
         metrics = evaluate_logits(logits.numpy(), truth.numpy(), self.labels)
         self.history["evaluate_loss"] = F.cross_entropy(logits, truth).item()
         self.history["evaluate_accuracy"] = metrics["accuracy"]
@@ -178,7 +185,9 @@ class SceneModule(pl.LightningModule):
         loader = self.trainer.train_dataloader
         assert loader is not None
         n = float(len(loader.dataset))
-        loss, label_loss, distill_loss, accuracy = (float(value) for value in self._sums.cpu() / n)
+        sums = self.trainer.strategy.reduce(self._sums, reduce_op="sum")
+        assert isinstance(sums, Tensor)
+        loss, label_loss, distill_loss, accuracy = (float(value) for value in sums.cpu() / n)
         self.history["train_loss"] = loss
         if distill_loss:
             self.history |= {"train_label_loss": label_loss, "train_distill_loss": distill_loss}

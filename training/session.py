@@ -17,10 +17,12 @@ from ..runtime.budget import preset
 from ..runtime.output import Output
 from .augment import read_responses, responses_digest
 from .batches import TrainingData
-from .distill import check_teachers
+from .distill import check_distillation, ensemble_report
 from .initial import Start, read_start, start_from
 from .models.build import build_model, check_budget, frontend_for
 from .models.counts import layer_costs, totals
+from .parallel import check_processes, voice
+from .predict import choose_device
 from .run import WEIGHTS, Run, load_run, save_run
 from .settings import NetworkSettings, TrainSettings
 from .trainer import begin_run, fit
@@ -40,7 +42,9 @@ def train_network(
     A finished run is returned as it is. The budget is checked on the untrained network before anything is written.
     Raises `GateError` when it is broken, `InputError` when `out` was started with other settings.
     """
+    output = voice(settings, output)
     start = check_request(settings, data.labels, teachers)
+    data = data.with_holdout(settings.holdout)
     config = {**run_config(kind, settings, data, teachers), **start.arguments, "init": start.source}
     if begin_run(out, config):
         output.log(f"{out} is finished already: nothing to train")
@@ -63,20 +67,22 @@ def train_network(
         frontend=frontend,
         weights=model.state_dict(),
         metrics={**metrics, "parameters": parameters, "macs": macs},
-        provenance={**provenance(settings, data, teachers), "init": start.source},
+        provenance={**provenance(settings, data, teachers), "init": start.source, "ensemble": ensemble_report(out)},
     )
 
 
 def check_request(settings: NetworkSettings, labels: Sequence[str], teachers: Sequence[Run] = ()) -> Start:
     """The network that `settings` ask for, and its initial weights.
 
-    Raises `GateError` when it would break its budget, `InputError` when a teacher knows other scenes, `init` does not
-    fit or the impulse responses cannot be read. It needs no audio, so it comes before the cache is built.
+    Raises `GateError` when it would break its budget, `InputError` when this machine cannot train so, a teacher knows
+    other scenes, `init` does not fit or the impulse responses cannot be read. It needs no audio, so it comes before the
+    cache is built.
     """
+    check_processes(settings, choose_device(settings.device))
     start = read_start(settings, labels)
     if settings.budget != "none":
         check_budget(start.arch, start.arguments, len(labels), preset(settings.budget))
-    check_teachers(teachers, labels)
+    check_distillation(settings, teachers, labels)
     if settings.dir_folder is not None:
         read_responses(Path(settings.dir_folder), frontend_for(start.arch).sample_rate_hz)
     return start
@@ -95,7 +101,7 @@ def run_config(kind: str, settings: TrainSettings, data: TrainingData, teachers:
     """
     return {
         "kind": kind,
-        **settings.to_dict(),
+        **{key: value for key, value in settings.to_dict().items() if key != "workers"},  # they only fetch batches
         "dir_folder": None if settings.dir_folder is None else responses_digest(Path(settings.dir_folder)),
         "teachers": [run.files[WEIGHTS] for run in teachers],
         "labels": list(data.labels),
@@ -112,7 +118,8 @@ def provenance(settings: TrainSettings, data: TrainingData, teachers: Sequence[R
         "data_hash": data.cache.data_hash,
         "fold": data.fold_number,
         "split": data.split,
-        "snippets": {"train": len(data.train), "evaluate": len(data.evaluate)},
+        "holdout": data.holdout,
+        "snippets": {"train": len(data.train), "held_out": len(data.held_out), "evaluate": len(data.evaluate)},
         "seed": settings.seed,
         "settings": settings.to_dict(),
         "teachers": [_teacher(run) for run in teachers],
