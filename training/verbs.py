@@ -119,7 +119,7 @@ def _train(kind: str, settings: Any, arguments: argparse.Namespace, output: Outp
     teachers = [load_run(path) for path in getattr(arguments, "teacher", [])]
     corpus = read_corpus(arguments.data)
     check_request(settings, corpus.labels, teachers)
-    data = open_corpus(corpus, arguments.fold, arguments.split, arguments.cache, output)
+    data = open_corpus(corpus, arguments.fold, arguments.split, arguments.cache, output, settings.holdout)
     report(train_network(kind, settings, data, arguments.out, output, teachers), output)
 
 
