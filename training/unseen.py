@@ -79,7 +79,7 @@ class ConvolvedWaves:
         rows = np.empty((chosen.size, self.shape[1]), dtype=np.int16)
         for start in range(0, chosen.size, _CHUNK):
             rows[start : start + _CHUNK] = self._convolve(chosen.reshape(-1)[start : start + _CHUNK])
-        return rows.reshape(*chosen.shape, -1)
+        return rows.reshape(*chosen.shape, self.shape[1])
 
     def _convolve(self, snippets: NDArray[np.int64]) -> NDArray[np.int16]:
         heard = snippets[:, None] + np.arange(-self.past, 1)
