@@ -130,3 +130,6 @@ CP_RESNET = FrontendSpec(hop_length=750)
 
 #: Front end of PaSST: 128 mels of 25-ms windows.
 PASST = FrontendSpec(n_fft=1024, win_length=800, hop_length=320, n_mels=128)
+
+#: Front end of EfficientAT's AudioSet networks: PaSST's, with a lower upper limit.
+EFFICIENTAT = FrontendSpec(n_fft=1024, win_length=800, hop_length=320, n_mels=128, fmax_hz=15_000.0)

@@ -43,10 +43,10 @@ def read_start(settings: NetworkSettings, labels: Sequence[str]) -> Start:
     if settings.init is None:
         return Start(settings.arch, settings.network_arguments())
     path = Path(settings.init)
-    if path.is_file():
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if not path.is_dir():
         arguments = settings.network_arguments()
         weights = read_published(settings.arch, arguments, path)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
         return Start(settings.arch, arguments, weights, {"file": path.name, "weights_sha256": digest})
     run = load_run(path)
     if run.arch != settings.arch:

@@ -57,7 +57,7 @@ def test_overrides_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Pa
         ("teacher_logits=never", "expected one of precomputed, online"),
         ("norm=5", "norm is 5, expected a word"),
         ("norm=layer", "expected one of none, frozen, grn"),
-        ("arch=vit", "expected one of cpm, cpr"),
+        ("arch=resnet", "expected one of cpm, cpr"),
         ("budget=tight", "expected one of none, default, dcase"),
         ("epochs", "'epochs' is not a setting: expected key=value"),
         ("lr=[", "not valid YAML"),

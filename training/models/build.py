@@ -9,21 +9,30 @@ from typing import Any
 
 from torch import nn
 
-from ...runtime.budget import Budget
+from ...runtime.budget import Budget, LayerCost
 from ...runtime.errors import InputError
-from ...runtime.frontend_spec import CP_RESNET, STUDENT, FrontendSpec
+from ...runtime.frontend_spec import CP_RESNET, EFFICIENTAT, PASST, STUDENT, FrontendSpec
 from .counts import layer_costs, totals
 from .cp_mobile import CPMobile
 from .cp_resnet import CPResNet
+from .crnn import CRNN
+from .mobilenet import MobileNetV3
+from .passt import PaSST
+from .sizes import SIZES
+from .vit import ViT
 
 ARCHITECTURES: Mapping[str, tuple[type[nn.Module], FrontendSpec]] = {
     "cpm": (CPMobile, STUDENT),
     "cpr": (CPResNet, CP_RESNET),
+    "passt": (PaSST, PASST),
+    "vit": (ViT, PASST),
+    "crnn": (CRNN, PASST),
+    "mn": (MobileNetV3, EFFICIENTAT),
 }
 
 
 def build_model(arch: str, arguments: Mapping[str, Any], n_classes: int) -> nn.Module:
-    """The network `arch` ("cpm", "cpr") with fresh weights from torch's random generator, in training mode.
+    """The network called `arch` with fresh weights from torch's random generator, in training mode.
 
     `arguments` are the constructor's; raises `InputError` on an unknown architecture or argument, or a bad value.
     """
@@ -46,24 +55,38 @@ def frontend_for(arch: str) -> FrontendSpec:
 
 
 def check_budget(arch: str, arguments: Mapping[str, Any], n_classes: int, budget: Budget) -> None:
-    """Raise `GateError` when the untrained network breaks `budget`, naming the widest one that keeps it."""
+    """Raise `GateError` when the untrained network breaks `budget`, naming the largest one that keeps it.
 
-    def costs(base_channels: int) -> list[Any]:
-        model = build_model(arch, {**arguments, "base_channels": base_channels}, n_classes)
+    That is the widest by `base_channels` where there is such an argument, else the largest of the named sizes.
+    """
+
+    def costs(changes: Mapping[str, Any]) -> list[LayerCost]:
+        model = build_model(arch, {**arguments, **changes}, n_classes)
         spec = frontend_for(arch)
         return layer_costs(model, spec.n_mels, spec.n_frames())
 
-    network, _ = _architecture(arch)
-    base = int(arguments.get("base_channels", inspect.signature(network).parameters["base_channels"].default))
-    asked = costs(base)
+    asked = costs({})
     if not budget.exceeded(asked):
         return
-    for narrower in range((base - 1) // 8 * 8, 0, -8):
-        candidate = costs(narrower)
-        if not budget.exceeded(candidate):
-            parameters, macs = totals(candidate)
-            budget.check(asked, f"base_channels={narrower} ({parameters:,} parameters, {macs / 1e6:.1f} M MACs)")
-    budget.check(asked, "fewer blocks: no width keeps this limit")
+    unit, smaller = _smaller(arch, arguments)
+    fix = f"another architecture: no {unit} of {arch} keeps this limit"
+    for name, changes in smaller:
+        candidate = costs(changes)
+        if budget.exceeded(candidate):
+            break
+        parameters, macs = totals(candidate)
+        fix = f"{name} ({parameters:,} parameters, {macs / 1e6:.1f} M MACs)"
+    budget.check(asked, fix)
+
+
+def _smaller(arch: str, arguments: Mapping[str, Any]) -> tuple[str, list[tuple[str, Mapping[str, Any]]]]:
+    """What makes `arch` smaller, and (setting, arguments) of its other sizes, the smallest first."""
+    network, _ = _architecture(arch)
+    width = inspect.signature(network).parameters.get("base_channels")
+    if width is None:
+        return "size", [(f"size={size}", changes) for size, changes in SIZES[arch].items()]
+    asked = int(arguments.get("base_channels", width.default))
+    return "base_channels", [(f"base_channels={width}", {"base_channels": width}) for width in range(8, asked, 8)]
 
 
 def _architecture(arch: str) -> tuple[type[nn.Module], FrontendSpec]:

@@ -16,19 +16,25 @@ from torch import Tensor, nn
 STAGE_3_CUT = 36
 
 
+#: Smallest and largest `rho`: beyond them the four blocks have no kernel left to turn.
+RHOS = (1, 9)
+
+
 def _kernels(rho: int) -> list[tuple[int, int]]:
-    """(first, second) kernel of each of the four blocks: a depth keeps its 3x3 while `rho` reaches it."""
-    reach = rho - 4
+    """(first, second) kernel of each of the four blocks: 3 where `rho` reaches the kernel, else 1.
 
-    def kernel(kept: bool) -> int:
-        return 3 if kept else 1
+    In the published rule, `rho` counts the kernels that are 3x3 through the stages, from the network's start: in the
+    first stage the block after the first gets its two at 2 and 3; in the second stage, of at most two blocks, they come
+    at 4, 5, 6 and 7; in the third at 8, 9, 10 and 11. Stages two and three have one block here, so 6 and 7 add nothing
+    to 5, and 9 is the largest. The first block is always (3, 1).
+    """
+    if not RHOS[0] <= rho <= RHOS[1]:
+        raise ValueError(f"rho is {rho}, expected {RHOS[0]} to {RHOS[1]}")
 
-    return [
-        (3, 1),
-        (kernel(reach >= -2), kernel(reach >= -1)),
-        (kernel(reach >= 0), kernel(reach > 0)),
-        (kernel(reach > 3), kernel(reach > 4)),
-    ]
+    def kernel(reached_at: int) -> int:
+        return 3 if rho >= reached_at else 1
+
+    return [(3, 1), (kernel(2), kernel(3)), (kernel(4), kernel(5)), (kernel(8), kernel(9))]
 
 
 class BasicBlock(nn.Module):
@@ -69,7 +75,8 @@ class CPResNet(nn.Module):
     """A teacher: (batch, 1, n_mels, n_frames) log-mel of `frontend_spec.CP_RESNET` -> (batch, n_classes) logits.
 
     Stage widths are base, 2 base and 4 base less 36 for each 32 of base (an even number); wider bases give the larger
-    teachers: 127,684 parameters at 32, about 0.5 M at 64, 2 M at 128.
+    teachers: 127,684 parameters at 32, about 0.5 M at 64, 2 M at 128. `rho`, 1 to 9, sets the receptive field: 27 x 15
+    (mels x frames) at 1, 155 x 55 at the published 8.
     """
 
     def __init__(self, n_classes: int = 10, base_channels: int = 32, rho: int = 8) -> None:
