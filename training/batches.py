@@ -24,6 +24,7 @@ from ..runtime.output import Output
 from .data.cache import SnippetCache, open_cache
 from .data.corpus import Corpus, Fold, read_corpus
 from .data.holdout import held_out_recordings
+from .data.mapped import packed, unpacked
 from .parallel import ALONE, Share
 
 #: Full scale of the cache's int16 samples.
@@ -167,6 +168,12 @@ class SnippetBatches(Dataset[Batch]):
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return packed(self.__dict__)  # logits may lie in a memory map, as the cache's waves do
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(unpacked(state))
 
     def __getitem__(self, positions: NDArray[np.int64]) -> Batch:
         chosen = self.indices[positions]

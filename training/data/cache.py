@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from ...runtime.frontend_spec import STUDENT
 from ...runtime.output import Output
 from .corpus import Corpus
 from .lock import lock
+from .mapped import packed, unpacked
 from .progress import track
 from .snippets import cut_files
 
@@ -50,6 +51,13 @@ class SnippetCache:
 
     def __len__(self) -> int:
         return len(self.waves)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # To a worker process goes the path of the waves, which it maps itself.
+        return packed({field.name: getattr(self, field.name) for field in fields(self)})
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(unpacked(state))
 
     @cached_property
     def _starts(self) -> NDArray[np.int64]:
