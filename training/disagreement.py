@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..runtime.output import format_table
-from .ensemble import combine, log_probabilities
-from .metrics import agreement
+from .ensemble import combine
+from .metrics import agreement, log_probabilities
 
 #: Nats that the float32 answers of an ensemble of equals may differ from theirs.
 ROUNDING = 1e-6

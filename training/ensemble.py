@@ -20,6 +20,7 @@ from ..runtime.errors import InputError
 from ..runtime.output import Output
 from .batches import TrainingData
 from .logits import teacher_logits
+from .metrics import log_probabilities
 from .run import Run
 from .settings import TrainSettings
 
@@ -51,13 +52,6 @@ def combine(logits: Sequence[NDArray[np.float32]], weights: NDArray[np.float64])
     for answers, weight in zip(logits, weights, strict=True):
         total += weight * log_probabilities(answers)
     return total.astype(np.float32)
-
-
-def log_probabilities(logits: NDArray[Any]) -> NDArray[np.float64]:
-    """Logarithms of the softmax of each row, in double precision."""
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    result: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return result
 
 
 def ensemble_weights(

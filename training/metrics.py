@@ -65,11 +65,16 @@ def evaluate_logits(
 def pool_clips(logits: NDArray[np.float32], clip: NDArray[np.int32]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Mean log-probabilities of each clip, (k, n_classes), and the index of each clip's first snippet, (k,)."""
     _, first, group = np.unique(clip, return_index=True, return_inverse=True)
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     sums = np.zeros((len(first), logits.shape[1]))
-    np.add.at(sums, group, log_probabilities)
+    np.add.at(sums, group, log_probabilities(logits))
     return sums / np.bincount(group)[:, None], first
+
+
+def log_probabilities(logits: NDArray[Any]) -> NDArray[np.float64]:
+    """Logarithm of the softmax of each row, in double precision."""
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    result: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return result
 
 
 def agreement(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:

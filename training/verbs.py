@@ -1,15 +1,16 @@
-"""The verbs `train teacher`, `train student`, `import cpjku` and `evaluate`. Torch is imported when one runs."""
+"""The verbs `train teacher`, `train student` and `import cpjku`. Torch is imported when one runs."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..runtime.cli import Verb
 from ..runtime.errors import require
-from ..runtime.output import Output, format_table
+from ..runtime.output import Output
+from .metric_tables import models_table, scenes_table
 from .models.sizes import SIZES
 
 if TYPE_CHECKING:
@@ -131,36 +132,13 @@ def report(run: Run, output: Output) -> None:
     )
     output.record(
         "tinyscene.trained/1",
-        f"{text}\n\n{_table({str(run.path): metrics})}\n\n{_scenes(metrics)}",
+        f"{text}\n\n{models_table({str(run.path): metrics})}\n\n{scenes_table(metrics)}",
         run=str(run.path),
         kind=run.kind,
         arch=run.arch,
         arguments=dict(run.arguments),
         metrics=dict(metrics),
     )
-
-
-def _table(models: Mapping[str, Mapping[str, Any]]) -> str:
-    groups = [group for group in ("real", "seen", "unseen") if any(group in m["groups"] for m in models.values())]
-    with_agreement = any("agreement" in metrics for metrics in models.values())
-    rows = [
-        [
-            name,
-            *([metrics.get("agreement")] if with_agreement else []),
-            metrics["accuracy"],
-            metrics["macro"],
-            metrics["clip_accuracy"],
-            *(metrics["groups"].get(group) for group in groups),
-            metrics["n"],
-        ]
-        for name, metrics in models.items()
-    ]
-    agrees = ["agreement"] if with_agreement else []
-    return format_table(["model", *agrees, "accuracy", "macro", "clip accuracy", *groups, "snippets"], rows)
-
-
-def _scenes(metrics: Mapping[str, Any]) -> str:
-    return format_table(["scene", "accuracy"], metrics["per_scene"].items())
 
 
 def _import_arguments(parser: argparse.ArgumentParser) -> None:
@@ -185,37 +163,6 @@ def _import_cpjku(arguments: argparse.Namespace, output: Output) -> None:
     )
 
 
-def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "models", type=Path, nargs="+", metavar="MODEL", help="run or bundle; the first is compared with"
-    )
-    add_data_arguments(parser)
-    parser.add_argument(
-        "--kernels", choices=("default", "reference"), default="default", help="LiteRT's kernels for int8 models"
-    )
-
-
-def _evaluate(arguments: argparse.Namespace, output: Output) -> None:
-    require("lightning", "train")
-    from .batches import open_data
-    from .evaluate import compare
-
-    data = open_data(arguments.data, arguments.fold, arguments.split, arguments.cache, output)
-    entries = compare(arguments.models, data, arguments.kernels, output)
-    for entry in entries:
-        output.record("tinyscene.evaluation/1", data=str(arguments.data), fold=arguments.fold, **entry)
-        if len(entry["shared_scenes"]) < len(data.labels):
-            output.log(
-                f"{entry['model']} knows {len(entry['shared_scenes'])} of the corpus' {len(data.labels)} scenes "
-                f"({', '.join(entry['shared_scenes'])}): accuracy is on their {entry['n']:,} snippets, "
-                f"agreement on all {entry['agreement_n']:,}"
-            )
-    if not output.as_json:
-        print(_table({entry["model"]: entry for entry in entries}))
-        if len(entries) == 1:
-            print("\n" + _scenes(entries[0]))
-
-
 TRAIN_TEACHER = Verb(
     "train a teacher on a corpus",
     "tinyscene train teacher --arch cpr --data build/synth --out runs/teacher epochs=20 batch_size=64",
@@ -235,11 +182,4 @@ IMPORT_CPJKU = Verb(
     "tinyscene import cpjku c0a7nzin_epoch149.ckpt --out runs/tau22",
     _import_arguments,
     _import_cpjku,
-)
-
-EVALUATE = Verb(
-    "accuracy of runs and bundles side by side, and how often they agree with the first",
-    "tinyscene evaluate runs/student build/bundle --data build/synth --fold 1",
-    _evaluate_arguments,
-    _evaluate,
 )
