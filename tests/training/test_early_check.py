@@ -81,4 +81,5 @@ def test_a_run_that_was_killed_is_checked_as_an_uninterrupted_one(
     whole = train_network("student", good, tiny_data, tmp_path / "whole", output)
     assert resumed.files == whole.files
     # The check is one look: what comes after it is evaluated as often as asked.
-    assert [row["epoch"] for row in rows(out) if row["evaluate_accuracy"]] == ["2", "4"]
+    for run in (whole, resumed):
+        assert [row["epoch"] for row in rows(run.path) if row["evaluate_accuracy"]] == ["2", "4"]
