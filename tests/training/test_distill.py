@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,21 +23,30 @@ CPU = torch.device("cpu")
 SETTINGS = StudentSettings().resolve()
 
 
-def make_teacher(folder: Path, arch: str, seed: int, labels: tuple[str, ...] = ("bus", "park", "tram")) -> Run:
+def make_teacher(
+    folder: Path,
+    arch: str,
+    seed: int,
+    labels: tuple[str, ...] = ("bus", "park", "tram"),
+    arguments: Mapping[str, Any] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> Run:
+    """An untrained network as a finished run."""
     torch.manual_seed(seed)
-    model = build_model(arch, {"base_channels": 8}, len(labels))
+    arguments = {"base_channels": 8} if arguments is None else arguments
+    model = build_model(arch, arguments, len(labels))
     for parameter in model.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)  # a fresh CP-ResNet says nothing
     return save_run(
         folder,
         kind="teacher",
         arch=arch,
-        arguments={"base_channels": 8},
+        arguments=arguments,
         labels=labels,
         frontend=frontend_for(arch),
         weights=model.state_dict(),
         metrics={},
-        provenance={},
+        provenance=provenance or {},
     )
 
 
@@ -74,34 +85,43 @@ def test_precomputed_logits_are_those_of_the_ensemble(tiny_data: TrainingData, t
     ensemble.train()  # as Lightning asks of everything it holds
     with torch.no_grad():
         # Logits say the same when a constant is added to a row: as log-probabilities there is none to add.
-        np.testing.assert_allclose(ensemble(wave).log_softmax(dim=1).numpy(), torch.from_numpy(logits.copy()).log_softmax(dim=1).numpy(), atol=1e-4)
+        np.testing.assert_allclose(
+            ensemble(wave).log_softmax(dim=1).numpy(),
+            torch.from_numpy(logits.copy()).log_softmax(dim=1).numpy(),
+            atol=1e-4,
+        )
 
 
-def test_precomputed_logits_are_kept_until_something_changes(
-    tiny_data: TrainingData, tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
-    teacher = make_teacher(tmp_path / "a", "cpm", 1)
-    out, output = tmp_path / "out", Output()
+def test_targets_are_kept_until_something_changes(tiny_data: TrainingData, tmp_path: Path, output: Output) -> None:
+    teachers = [make_teacher(tmp_path / str(seed), "cpm", 10 + seed) for seed in range(3)]
+    file = tmp_path / "out" / "teacher_logits.npy"
 
-    def compute(*teachers: Run, data: TrainingData = tiny_data) -> tuple[np.ndarray, bool]:
-        logits = precompute_logits(teachers, data, SETTINGS, out, CPU, output)
-        return np.array(logits), "logits of" in capsys.readouterr().err
+    def compute(*teachers: Run, data: TrainingData = tiny_data, **settings: Any) -> tuple[np.ndarray, bool]:
+        before = file.stat().st_ino if file.exists() else None  # a written file is always a new one
+        chosen = replace(SETTINGS, **settings)
+        logits = precompute_logits(teachers, data, chosen, tmp_path / "out", CPU, output)
+        return np.array(logits), file.stat().st_ino != before
 
-    first, worked = compute(teacher)
-    assert worked
-    again, worked = compute(teacher)
-    assert not worked
+    first, written = compute(teachers[0])
+    assert written
+    again, written = compute(teachers[0])
+    assert not written
     assert np.array_equal(first, again)
-    _, worked = compute(make_teacher(tmp_path / "b", "cpm", 2))
-    assert worked
+    both, written = compute(*teachers[:2])
+    assert written
+    assert not np.array_equal(both, first)
+    _, written = compute(*teachers, ensemble_size=2)  # the first two of three are the same two
+    assert not written
     other_fold = replace(tiny_data, fold=replace(tiny_data.fold, train=tiny_data.fold.train[:-1]))
-    shorter, worked = compute(teacher, data=other_fold)
-    assert worked
-    assert len(shorter) == 23
-    file = out / "teacher_logits.npy"
+    shorter, written = compute(*teachers[:2], data=other_fold)
+    assert written
+    assert np.array_equal(shorter, both[:-1])
     file.write_bytes(file.read_bytes()[:-3])
-    _, worked = compute(teacher, data=other_fold)
-    assert worked
+    repaired, written = compute(*teachers[:2], data=other_fold)
+    assert written
+    assert np.array_equal(repaired, shorter)
+    with pytest.raises(InputError, match="ensemble_size is 4, but there are 3 teachers"):
+        compute(*teachers, ensemble_size=4)
 
 
 def test_teachers_of_other_scenes_are_refused(tmp_path: Path) -> None:
