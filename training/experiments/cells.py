@@ -10,7 +10,6 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from ..batches import TrainingData
@@ -29,12 +28,12 @@ class Cell:
     start: str = "null"  # JSON: where the initial weights come from, their hash among it
     responses: str | None = None  # digest of the impulse responses trained with
     run: Run | None = field(default=None, compare=False)  # the existing run ...
-    weights: str | None = None  # ... and the hash of its weights
+    files: str | None = None  # ... and a hash of its files
 
     def identity(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """All that decides the result, as plain values; `data` is `data_identity`. Paths are not part of it."""
         if self.settings is None:
-            return {"kind": self.kind, "weights_sha256": self.weights}
+            return {"kind": self.kind, "files": self.files}
         return {
             "kind": self.kind,
             "settings": {**self.settings.to_dict(), "dir_folder": self.responses, "init": json.loads(self.start)},
@@ -72,6 +71,10 @@ class Plan:
     def cells(self) -> tuple[Cell, ...]:
         """Every cell once, teachers before their students."""
         return tuple(_with_teachers(cell for row in self.rows for cell in row.cells))
+
+    def existing_labels(self) -> dict[str, tuple[str, ...]]:
+        """The scenes of each existing run among the cells, by what it is called."""
+        return {cell.what: cell.run.labels for cell in self.cells if cell.run is not None}
 
     def wanted_by(self, cell: Cell) -> str:
         """The first row and seed that need `cell`, for messages: "row 'cpr', seed 0"."""

@@ -12,6 +12,9 @@ import yaml
 
 from ...runtime.errors import InputError
 
+#: Options of the command line that a grid may say it needs.
+OPTIONS = ("responses", "unseen", "independent", "pretrained", "init", "run")
+
 # What the grid's seeds decide for every cell.
 _NOT_HERE = {"seed": "list it under seeds"}
 
@@ -62,6 +65,7 @@ class Grid:
     seeds: tuple[int, ...]
     rows: tuple[Row, ...]
     baseline: str | None = None
+    needs: tuple[str, ...] = ()  # options without which the question has no answer
     teacher: Mapping[str, Any] = field(default_factory=dict)  # settings of all teachers
     student: Mapping[str, Any] = field(default_factory=dict)  # settings of all students
     teachers: Mapping[str, Teacher] = field(default_factory=dict)

@@ -12,12 +12,12 @@ from typing import Any
 import yaml
 
 from ...runtime.errors import InputError
-from .grid import Grid, Member, Row, Teacher, check_keys, mapping_of, nearest, settings_of
+from .grid import OPTIONS, Grid, Member, Row, Teacher, check_keys, mapping_of, nearest, settings_of
 
 SHIPPED = Path(__file__).parent / "grids"
 
-_KEYS = ("question", "seeds", "teacher", "student", "teachers", "rows", "baseline", "quick")
-_QUICK_KEYS = ("seeds", "teacher", "student", "teachers", "leave_out")
+_KEYS = ("question", "seeds", "needs", "teacher", "student", "teachers", "rows", "baseline", "quick")
+_QUICK_KEYS = ("seeds", "teacher", "student", "teachers", "rows")
 _ROW_KEYS = ("name", "model", "teachers", "settings", "each", "warm_start", "optional")
 _MEMBER = re.compile(r"(?P<name>[^@+]+?)(?:(?P<sign>[@+])(?P<number>\d+))?")
 
@@ -60,15 +60,17 @@ def parse_grid(contents: Any, name: str, quick: bool = False) -> Grid:
         raise InputError(f"{where}: question is {top['question']!r}, expected a sentence")
     entries = mapping_of(top.get("teachers"), f"{where}, teachers")
     teachers = {str(key): _teacher(value, f"{where}, teacher {key!r}") for key, value in entries.items()}
-    if not isinstance(top["rows"], list) or not top["rows"]:
-        raise InputError(f"{where}: rows is {top['rows']!r:.60}, expected a list of rows")
-    rows = tuple(row for number, entry in enumerate(top["rows"], start=1) for row in _rows(entry, number, where))
+    needs = top.get("needs", [])
+    if not isinstance(needs, list):
+        raise InputError(f"{where}: needs is {needs!r}, expected a list of options")
+    check_keys(needs, OPTIONS, f"{where}, needs")
     grid = Grid(
         name=name,
         question=" ".join(top["question"].split()),
         seeds=_seeds(top["seeds"], where),
-        rows=rows,
+        rows=_rows(top["rows"], where),
         baseline=top.get("baseline"),
+        needs=tuple(needs),
         teacher=settings_of(top.get("teacher"), f"{where}, teacher"),
         student=settings_of(top.get("student"), f"{where}, student"),
         teachers=teachers,
@@ -88,7 +90,13 @@ def _teacher(entry: Any, where: str) -> Teacher:
     return Teacher(settings, pretrained, run)
 
 
-def _rows(entry: Any, number: int, where: str) -> list[Row]:
+def _rows(entries: Any, where: str) -> tuple[Row, ...]:
+    if not isinstance(entries, list) or not entries:
+        raise InputError(f"{where}: rows is {entries!r:.60}, expected a list of rows")
+    return tuple(row for number, entry in enumerate(entries, start=1) for row in _expanded(entry, number, where))
+
+
+def _expanded(entry: Any, number: int, where: str) -> list[Row]:
     """The rows that one entry stands for: one, or one for each combination of its `each`."""
     row = mapping_of(entry, f"{where}, row {number}")
     name = row.get("name")
@@ -142,27 +150,22 @@ def _member(text: Any, where: str) -> Member:
 def _quick(grid: Grid, entry: Any, where: str) -> Grid:
     quick = mapping_of(entry, where)
     check_keys(quick, _QUICK_KEYS, where)
-    names = [row.name for row in grid.rows]
-    left_out = quick.get("leave_out", [])
-    if not isinstance(left_out, list):
-        raise InputError(f"{where}: leave_out is {left_out!r}, expected names of rows")
-    check_keys(left_out, names, f"{where}, leave_out")
-    if grid.baseline in left_out or len(left_out) == len(names):
-        raise InputError(f"{where}: leave_out takes the baseline away: nothing would be left to compare with")
     teachers = dict(grid.teachers)
     entries = mapping_of(quick.get("teachers"), f"{where}, teachers")
     check_keys(entries, tuple(teachers), f"{where}, teachers")
     for key, value in entries.items():
         settings = settings_of(value, f"{where}, teacher {key!r}")
         teachers[key] = replace(teachers[key], settings={**teachers[key].settings, **settings})
-    return replace(
+    quicker = replace(
         grid,
         seeds=_seeds(quick["seeds"], where) if "seeds" in quick else grid.seeds,
-        rows=tuple(row for row in grid.rows if row.name not in left_out),
+        rows=_rows(quick["rows"], where) if "rows" in quick else grid.rows,
         teacher={**grid.teacher, **settings_of(quick.get("teacher"), f"{where}, teacher")},
         student={**grid.student, **settings_of(quick.get("student"), f"{where}, student")},
         teachers=teachers,
     )
+    _check_references(quicker, where)
+    return quicker
 
 
 def _check_references(grid: Grid, where: str) -> None:
@@ -178,11 +181,9 @@ def _check_references(grid: Grid, where: str) -> None:
                 raise InputError(
                     f"{where}, row {row.name!r}: no teacher is called {name!r}: {nearest(str(name), known)}"
                 )
-    if grid.baseline is not None:
-        if grid.baseline not in seen:
-            raise InputError(f"{where}: no row is called {grid.baseline!r}: {nearest(str(grid.baseline), tuple(seen))}")
-        if next(row for row in grid.rows if row.name == grid.baseline).optional:
-            raise InputError(f"{where}: the baseline {grid.baseline!r} cannot be optional")
+    if grid.baseline is not None and grid.baseline not in seen:
+        names = tuple(row.name for row in grid.rows)
+        raise InputError(f"{where}: no row is called {grid.baseline!r}: {nearest(str(grid.baseline), names)}")
 
 
 def _seeds(entry: Any, where: str) -> tuple[int, ...]:

@@ -54,7 +54,7 @@ def tally(
     size = shape[0] * shape[1]
     cell = recording.astype(np.int64) * shape[1] + group
     counts = np.bincount(cell, minlength=size).reshape(shape).astype(np.float64)
-    hits = np.stack([np.bincount(cell, weights=row, minlength=size).reshape(shape) for row in right])
+    hits = np.stack([np.bincount(cell, weights=row, minlength=size).reshape(shape) for row in right]).astype(np.float64)
     return Tally(hits, counts)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,7 @@ from ..config import make_settings
 from ..data.corpus import Corpus
 from ..distill import check_teachers
 from ..models.sizes import ARGUMENTS
-from ..run import WEIGHTS, Run, load_run
+from ..run import Run, load_run
 from ..session import check_request
 from ..settings import NetworkSettings, StudentSettings, TeacherSettings
 from .cells import Cell, Plan, PlannedRow
@@ -36,7 +37,7 @@ class Given:
     runs: Sequence[Path] = ()  # existing runs, each a row of its own
 
 
-class _NotGiven(Exception):
+class _NotGivenError(Exception):
     """A row needs an option that the command line lacks."""
 
 
@@ -52,14 +53,14 @@ def make_plan(grid: Grid, given: Given, corpus: Corpus, output: Output) -> Plan:
     for row in grid.rows:
         try:
             rows.append(planner.row(row))
-        except _NotGiven as missing:
+        except _NotGivenError as missing:
             if not row.optional:
                 raise InputError(f"grid {grid.name}, row {row.name!r} needs {missing}") from None
             output.log(f"row {row.name!r} is left out: it needs {missing}")
         except TinysceneError as error:
             raise _in_row(error, f"grid {grid.name}, row {row.name!r}") from error
-    if not rows:
-        raise InputError(f"grid {grid.name} has no row left: give the options above")
+    if not rows or (grid.baseline is not None and grid.baseline not in {row.name for row in rows}):
+        raise InputError(f"grid {grid.name} has no row to compare with: give the options that the log asks for")
     if unused := planner.unused():
         raise InputError(f"grid {grid.name} has no use for {unused}: leave it out")
     rows += planner.existing()
@@ -96,6 +97,7 @@ class _Planner:
             raise InputError(f"ensemble_size is {size}, but the row has {len(row.teachers)} teachers: name more")
         # Cut here, students of the first k teachers are the same cell however they are written.
         members = row.teachers[:size]
+        self._check_ensemble(student.settings, [self.teacher(member.name) for member in members])
         student = replace(student, settings=replace(student.settings, ensemble_size=None))
         cells = []
         for seed in self.grid.seeds:
@@ -137,7 +139,7 @@ class _Planner:
         if teacher.pretrained:
             arch = values.get("arch", (TeacherSettings().arch, ""))[0]
             if arch not in self.given.pretrained:
-                raise _NotGiven(f"published weights of {arch}: give --pretrained {arch}=FILE")
+                raise _NotGivenError(f"published weights of {arch}: give --pretrained {arch}=FILE")
             self.used.add(f"--pretrained {arch}")
             values["init"] = str(self.given.pretrained[arch]), "--pretrained"
         return self._cell("teacher", TeacherSettings, values)
@@ -147,18 +149,28 @@ class _Planner:
         start: dict[str, Any] = {}
         if row.warm_start:
             if self.given.init is None:
-                raise _NotGiven("a trained run to start from: give --init RUN")
+                raise _NotGivenError("a trained run to start from: give --init RUN")
             self.used.add("--init")
             common = {key: value for key, value in common.items() if key not in _OF_THE_START}
             start = {"init": str(self.given.init), "arch": load_run(self.given.init).arch}
         values = _layers((common, "settings of students"), (start, "--init"), (row.settings, "settings"))
         return self._cell("student", StudentSettings, values)
 
+    @staticmethod
+    def _check_ensemble(student: NetworkSettings, teachers: Sequence[Cell]) -> None:
+        """What `ensemble.check_ensemble` will ask of the teachers' runs, asked before they are trained."""
+        shares = {cell.settings.holdout for cell in teachers if cell.settings is not None}
+        if teachers and student.ensemble != "mean" and (len(shares) > 1 or 0.0 in shares):
+            raise InputError(
+                f"ensemble is {student.ensemble!r}, whose weights come from recordings that no teacher was trained on: "
+                f"give all of its teachers the same holdout, such as 0.1 (now {', '.join(map(str, sorted(shares)))})"
+            )
+
     def _cell(self, kind: str, settings: type[NetworkSettings], values: dict[str, tuple[Any, str]]) -> Cell:
         method = values.get("device_generalisation", ("", ""))[0]
         if method in ("dir", "dirfms") and "dir_folder" not in values:
             if self.given.responses is None:
-                raise _NotGiven("impulse responses to train with: give --responses DIR")
+                raise _NotGivenError("impulse responses to train with: give --responses DIR")
             self.used.add("--responses")
             values["dir_folder"] = str(self.given.responses), "--responses"
             if "dir_devices" not in values:
@@ -166,6 +178,11 @@ class _Planner:
                 known = {clip.device for clip in self.corpus.clips}
                 values["dir_devices"] = ["a"] if "a" in known else ["*"], "--responses"
         resolved = make_settings(settings, values)
+        if resolved.devices * resolved.nodes > 1:
+            raise InputError(
+                f"devices is {resolved.devices} and nodes {resolved.nodes}, but each cell of a grid is trained by one "
+                "process: leave them at 1, and spread the cells over machines with --ray ADDRESS"
+            )
         start = check_request(resolved, self.corpus.labels)
         folder = resolved.dir_folder
         digest = None if folder is None else responses_digest(Path(folder))
@@ -183,4 +200,6 @@ def _at_seed(cell: Cell, seed: int, what: str) -> Cell:
 
 
 def _existing(run: Run) -> Cell:
-    return Cell("run", f"run {run.path}", run=run, weights=run.files[WEIGHTS])
+    # All its files: the int8 network of a fine-tuned run lies beside the float weights that it came from.
+    digest = hashlib.sha256(json.dumps(dict(run.files), sort_keys=True).encode()).hexdigest()
+    return Cell("run", f"run {run.path}", run=run, files=digest)

@@ -52,9 +52,7 @@ def _schedule(ray: Any, place: Place, waiting: list[Cell], workshop: Workshop, o
         for cell in [cell for cell in waiting if not unfinished.intersection(cell.teachers)]:
             waiting.remove(cell)
             output.log(f"cell {total - len(waiting)} of {total}: {cell.what} ({workshop.folder(cell).name}) is queued")
-            task = finish.options(**_resources(ray, cell, workshop)).remote(
-                cell, place, workshop.out, workshop.threads
-            )
+            task = finish.options(**_resources(ray, cell, workshop)).remote(cell, place, workshop.out, workshop.threads)
             running[task] = cell
         task = ray.wait(list(running), num_returns=1)[0][0]
         cell = running.pop(task)
@@ -62,7 +60,9 @@ def _schedule(ray: Any, place: Place, waiting: list[Cell], workshop: Workshop, o
             error: TinysceneError | None = ray.get(task)
         except ray.exceptions.RayError as lost:
             reason = " ".join(str(lost).split())[-300:]
-            raise UnavailableError(f"the Ray cluster lost {cell.what} ({reason}): give the same command again") from lost
+            raise UnavailableError(
+                f"the Ray cluster lost {cell.what} ({reason}): give the same command again"
+            ) from lost
         if error is not None:
             raise CellError(cell, error)
         unfinished.remove(cell)

@@ -19,7 +19,6 @@ from .cells import Cell, Plan, PlannedRow
 from .intervals import Tally, interval, replicates
 from .run import Workshop
 from .score import Answers, count_right, score_cell
-from .sides import OWN
 
 #: A metric on a side: ("own", "accuracy").
 Key = tuple[str, str]
@@ -132,10 +131,10 @@ def _cell_results(
 def _teaching(cell: Cell, workshop: Workshop, output: Output) -> tuple[float, float | None]:
     """Accuracy of what the teachers of `cell` say together on the own evaluation side, and how often pairs agree."""
     assert cell.settings is not None
-    side = next(side for side in workshop.sides if side.name == OWN)
+    side = workshop.own
     runs = [workshop.run(teacher) for teacher in cell.teachers]
     logits = [
-        score_cell(workshop.folder(teacher), run, side, output).logits
+        score_cell(workshop.folder(teacher), run, side, output).predictions.logits
         for teacher, run in zip(cell.teachers, runs, strict=True)
     ]
     weights = ensemble_weights(

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...runtime.atomic import write_file
 from ...runtime.output import Output
-from ..evaluate import Predictions, predict_model, score
+from ..evaluate import Predictions, known_scenes, predict_model, score
 from ..metrics import device_group, pool_clips
 from ..run import Run
 from .intervals import Tally, tally
@@ -27,10 +26,9 @@ SCORES = "scores.json"
 
 @dataclass(frozen=True)
 class Answers:
-    """What one cell answers on one side, (n, n_classes) logits in the order of its `labels`, and their metrics."""
+    """What one cell answers on one side, and its metrics."""
 
-    labels: tuple[str, ...]
-    logits: NDArray[np.float32]
+    predictions: Predictions
     metrics: Mapping[str, Any]
 
 
@@ -44,7 +42,8 @@ def score_cell(folder: Path, run: Run, side: Side, output: Output) -> Answers:
     try:
         entry, buffer = entries[side.key], file.read_bytes()
         if hashlib.sha256(buffer).hexdigest() == entry["logits_sha256"]:
-            return Answers(run.labels, np.load(io.BytesIO(buffer), allow_pickle=False), entry["metrics"])
+            logits = np.load(io.BytesIO(buffer), allow_pickle=False)
+            return Answers(Predictions(str(run.path), run.labels, logits), entry["metrics"])
     except (OSError, KeyError, TypeError):
         pass
     output.log(f"scoring {run.path.name} on {len(side.data.evaluate):,} snippets ({side.name})")
@@ -62,7 +61,7 @@ def score_cell(folder: Path, run: Run, side: Side, output: Output) -> Answers:
     }
     text = json.dumps({"schema": SCHEMA, "sides": entries}, indent=1, allow_nan=False)
     write_file(folder / SCORES, (text + "\n").encode())
-    return Answers(run.labels, predictions.logits, metrics)
+    return Answers(predictions, metrics)
 
 
 def is_scored(folder: Path, sides: Sequence[Side]) -> bool:
@@ -76,20 +75,15 @@ def count_right(answers: Sequence[Answers], side: Side) -> dict[str, Tally]:
     `answers` are those of one row, one a seed. Metrics are called as in `evaluate_logits`: "accuracy", "macro",
     "clip_accuracy", "clip_macro", and "real", "seen", "unseen" for the groups of devices that there are.
     """
-    data, labels = side.data, answers[0].labels
-    indices = data.evaluate
-    label_map = side.label_map or {}
-    number_of = {label: i for i, label in enumerate(labels)}
-    truth = np.array([number_of.get(label_map.get(label, label), -1) for label in data.labels])[
-        data.cache.label[indices]
-    ]
-    known = truth >= 0
+    data = side.data
+    known, truth = known_scenes(answers[0].predictions, data, side.label_map)
     n_recordings = int(side.recording.max()) + 1
-    truth, recording, indices = truth[known], side.recording[known], indices[known]
-    right = np.stack([entry.logits[known].argmax(axis=1) == truth for entry in answers])
-    pooled = [pool_clips(entry.logits[known], data.cache.clip[indices]) for entry in answers]
+    recording, indices = side.recording[known], data.evaluate[known]
+    logits = [entry.predictions.logits[known] for entry in answers]
+    right = np.stack([entry.argmax(axis=1) == truth for entry in logits])
+    pooled = [pool_clips(entry, data.cache.clip[indices]) for entry in logits]
     first = pooled[0][1]
-    clip_right = np.stack([logits.argmax(axis=1) == truth[first] for logits, _ in pooled])
+    clip_right = np.stack([entry.argmax(axis=1) == truth[first] for entry, _ in pooled])
     scene = np.unique(truth, return_inverse=True)[1]
     tallies = {
         "accuracy": tally(right, recording, n_recordings),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,9 +21,8 @@ from ..augment import AUDIO_SUFFIXES
 from ..batches import TrainingData, open_corpus
 from ..data.cache import open_cache
 from ..data.corpus import Corpus, Fold, read_corpus
-from ..label_map import read_label_map
+from ..label_map import check_label_map, read_label_map, translate
 from ..unseen import simulate_devices
-from .grid import nearest
 
 OWN, SIMULATED, INDEPENDENT = "own", "simulated", "independent"
 
@@ -76,7 +75,7 @@ def open_sides(place: Place, corpus: Corpus, output: Output | None) -> tuple[Sid
     if place.independent is not None:
         other = read_corpus(place.independent)
         label_map = None if place.label_map is None else read_label_map(place.label_map)
-        _check_label_map(label_map or {}, other, corpus, place)
+        check_label_map(label_map or {}, other.labels)
         cache = open_cache(other, place.cache, output)
         if cache.data_hash == data.cache.data_hash:
             raise InputError(f"--independent {place.independent} is the corpus of --data: give another one")
@@ -84,6 +83,17 @@ def open_sides(place: Place, corpus: Corpus, output: Output | None) -> tuple[Sid
         fold = Fold(train=(), evaluate=tuple(range(len(other.clips))))
         sides.append(Side(INDEPENDENT, TrainingData(other, cache, fold, fold_number=0), label_map))
     return tuple(sides)
+
+
+def check_scenes(sides: Sequence[Side], models: Mapping[str, Sequence[str]]) -> None:
+    """Raise `InputError` for a side of which one of the `models` (name -> its scenes) knows no scene."""
+    for side in sides:
+        for name, labels in models.items():
+            if not translate(side.data.labels, labels, side.label_map):
+                raise InputError(
+                    f"{name} knows no scene of {side.data.corpus.root} ({', '.join(side.data.labels)}), only "
+                    f"{', '.join(labels)}: say with --label-map FILE which of these they are, or leave it out"
+                )
 
 
 def check_unseen(unseen: Path, trained_with: Path) -> None:
@@ -103,18 +113,3 @@ def _responses(folder: Path) -> list[Path]:
 
 def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _check_label_map(label_map: Mapping[str, str], other: Corpus, corpus: Corpus, place: Place) -> None:
-    for scene, meant in label_map.items():
-        if scene not in other.labels:
-            raise InputError(
-                f"{place.label_map}: {place.independent} has no scene {scene!r}: {nearest(scene, other.labels)}"
-            )
-        if meant not in corpus.labels:
-            raise InputError(f"{place.label_map}: {place.data} has no scene {meant!r}: {nearest(meant, corpus.labels)}")
-    if not any(label_map.get(scene, scene) in corpus.labels for scene in other.labels):
-        raise InputError(
-            f"{place.independent} and {place.data} share no scene: say with --label-map FILE which of "
-            f"{', '.join(corpus.labels)} the scenes {', '.join(other.labels)} are"
-        )
