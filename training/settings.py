@@ -100,7 +100,7 @@ class TrainSettings:
         if convolved and self.dir_folder is None:
             raise InputError(
                 f"device_generalisation is {self.device_generalisation!r}, which needs impulse responses: "
-                "name their folder as dir_folder"
+                "give their folder, as dir_folder=micirp/train"
             )
         if self.dir_folder is not None and not convolved:
             raise InputError(
