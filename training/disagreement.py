@@ -98,14 +98,14 @@ def _warning(
 ) -> str | None:
     """That the ensemble is worse than its best member in accuracy or in cross-entropy, beyond chance; else None.
 
-    Beyond chance: by more than the standard error of the difference, taken over clips, whose snippets are alike.
+    Beyond chance: by more than two standard errors of the difference, taken over clips, whose snippets are alike.
     """
     reasons = []
     for word, figure, sign in (("accuracy", _right, 1), ("cross-entropy", _score, -1)):
         scores = [figure(member, truth) for member in logits]
         best = int(np.argmax([score.mean() for score in scores]))
         lost = scores[best] - figure(together, truth)
-        if lost.mean() > _standard_error(lost, clip) + ROUNDING:
+        if lost.mean() > 2 * _standard_error(lost, clip) + ROUNDING:
             values = f"{sign * figure(together, truth).mean():.3f} against {sign * scores[best].mean():.3f}"
             reasons.append(f"{word} {values} of {names[best]}")
     if not reasons:
