@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from numpy.typing import NDArray
 from test_distill import make_teacher
@@ -15,7 +17,7 @@ from test_distill import make_teacher
 from tinyscene.runtime.errors import InputError
 from tinyscene.training.batches import TrainingData
 from tinyscene.training.evaluate import Predictions, score
-from tinyscene.training.predict import choose_device, predict_engine, predict_run
+from tinyscene.training.predict import choose_device, predict, predict_engine, predict_run
 from tinyscene.training.run import Run
 
 
@@ -87,3 +89,71 @@ def test_missing_models_and_devices(
         with pytest.raises(InputError, match="torch sees no GPU"):
             choose_device("cuda")
     assert choose_device("cpu").type == "cpu"
+
+
+def test_scenes_by_a_label_map(tiny_data: TrainingData) -> None:
+    # The model calls the park "forest", knows no bus, and answers "forest" and "tram" in turn.
+    labels = ("forest", "tram")
+    logits = np.eye(2, dtype=np.float32)[np.arange(12) % 2]
+    truth = np.array([tiny_data.labels[i] for i in tiny_data.cache.label[tiny_data.evaluate]])
+    metrics = score(Predictions("model", labels, logits), tiny_data, {"park": "forest"})
+    assert metrics["n"] == 8
+    said = np.array(labels)[logits.argmax(axis=1)]
+    for scene, meant in (("park", "forest"), ("tram", "tram")):
+        assert metrics["per_scene"][meant] == np.mean(said[truth == scene] == meant)
+    with pytest.raises(InputError, match="did you mean 'forest'"):
+        score(Predictions("model", labels, logits), tiny_data, {"park": "forrest"})
+
+
+def test_verb_with_a_label_map(
+    tiny_folder: Path, tmp_path: Path, tinyscene: Callable[..., int], capsys: pytest.CaptureFixture
+) -> None:
+    run = make_teacher(tmp_path / "run", "cpm", 1, labels=("forest", "tram"))
+    file = tmp_path / "map.yaml"
+    file.write_text("park: forest\n")
+    command = ("evaluate", run.path, "--data", tiny_folder, "--label-map", file)
+    assert tinyscene(*command, "--json") == 0
+    captured = capsys.readouterr()
+    record = json.loads(captured.out)
+    assert record["shared_scenes"] == ["park", "tram"]
+    assert record["label_map"] == {"park": "forest"}
+    assert record["n"] == 8
+    assert "knows 2 of the corpus' 3 scenes (park, tram): bus left out" in captured.err
+    for text, message in (
+        ("prak: forest\n", "the corpus has no scene 'prak': did you mean 'park'"),
+        ("park: forst\n", "'park' is to be 'forst', which the model does not know: did you mean 'forest'"),
+    ):
+        file.write_text(text)
+        assert tinyscene(*command) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_unseen_microphones(
+    tiny_folder: Path,
+    tiny_data: TrainingData,
+    tmp_path: Path,
+    tinyscene: Callable[..., int],
+    capsys: pytest.CaptureFixture,
+) -> None:
+    folder = tmp_path / "responses"
+    folder.mkdir()
+    response = np.zeros(400, dtype=np.float32)
+    response[7] = 1.0  # a microphone that is only late
+    soundfile.write(folder / "late.wav", response, 32_000, subtype="FLOAT")
+    run = make_teacher(tmp_path / "run", "cpm", 1)
+    assert tinyscene("evaluate", run.path, "--data", tiny_folder, "--unseen", folder, "--json") == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["unseen"]["groups"].keys() == {"unseen"}
+    assert record["unseen"]["per_device"].keys() == {"unseen:late.wav"}
+    assert record["unseen"]["n"] == record["n"] == 12
+    assert record["groups"].keys() == {"real", "seen", "unseen"}
+    late = np.pad(tiny_data.cache.waves[tiny_data.evaluate], ((0, 0), (7, 0)))[:, :32_000]
+    heard = replace(tiny_data.cache, waves=late)
+    answers = predict(run.build(), run.frontend, heard, np.arange(12)).argmax(axis=1)
+    assert record["unseen"]["accuracy"] == np.mean(answers == tiny_data.cache.label[tiny_data.evaluate])
+    assert tinyscene("evaluate", run.path, "--data", tiny_folder, "--unseen", folder) == 0
+    assert "the same snippets through the microphones of" in capsys.readouterr().out
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert tinyscene("evaluate", run.path, "--data", tiny_folder, "--unseen", empty) == 2
+    assert str(empty) in capsys.readouterr().err
