@@ -79,6 +79,8 @@ class _Planner:
         self.grid, self.given, self.corpus = grid, given, corpus
         self.used: set[str] = set()
         self.teacher = cache(self._teacher)
+        # Rows differ in their teachers as often as in their student: each network is built and counted once.
+        self.start = cache(lambda settings: check_request(settings, corpus.labels))
 
     def row(self, row: Row) -> PlannedRow:
         """The row with its cells at all seeds."""
@@ -183,7 +185,7 @@ class _Planner:
                 f"devices is {resolved.devices} and nodes {resolved.nodes}, but each cell of a grid is trained by one "
                 "process: leave them at 1, and spread the cells over machines with --ray ADDRESS"
             )
-        start = check_request(resolved, self.corpus.labels)
+        start = self.start(resolved)
         folder = resolved.dir_folder
         digest = None if folder is None else responses_digest(Path(folder))
         return Cell(kind, kind, resolved, start=json.dumps(start.source, sort_keys=True), responses=digest)

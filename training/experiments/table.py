@@ -127,7 +127,7 @@ def _times(plan: Plan, workshop: Workshop) -> list[dict[str, Any]]:
         if cell.run is None and file.exists():
             with file.open(newline="") as handle:
                 seconds = [float(row["seconds"]) for row in csv.DictReader(handle)]
-            spent = {"epochs": len(seconds), "training_s": round(sum(seconds), 1)}
+            spent = {"epochs": len(seconds), "training_s": f"{sum(seconds):.1f}"}
             entries.append({"cell": workshop.folder(cell).name, "what": cell.what, **spent})
     return entries
 
