@@ -19,7 +19,7 @@ from ..runtime.output import Output
 from ..training.batches import TrainingData
 from ..training.distill import check_distillation, check_teachers
 from ..training.run import WEIGHTS, Run, load_run, save_run
-from ..training.session import network_size, provenance, run_config
+from ..training.session import check_data, network_size, provenance, run_config
 from ..training.settings import TrainSettings
 from ..training.trainer import begin_run, fit
 from .clips import clips_of_data
@@ -106,6 +106,7 @@ def train_qat(
     check_teachers([source], data.labels)
     check_distillation(settings, teachers, data.labels)
     data = data.with_holdout(settings.holdout)
+    check_data(settings, data)
     config = {**run_config("qat", settings, data, teachers), "source": source.files[WEIGHTS]}
     if begin_run(out, config):
         output.log(f"{out} is finished already: nothing to train")

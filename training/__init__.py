@@ -2,7 +2,8 @@
 
 `data` reads, checks, generates and caches recordings, `batches` hands them out; `features` and `augment` turn batches
 of waveforms into log-mels on the training device; `models` holds the student and its teachers. `config` is what a
-training is told, `distill` its loss, `schedule` its pace; `module` does one step, `trainer` the loop, `session` the
-whole of one command; `run` is the directory that it leaves behind. `predict`, `metrics` and `evaluate` score runs and
-bundles; `import_cpjku` brings in the published student. Read in that order.
+training is told, `distill` its loss, `schedule` its pace; `module` does one step, `trainer` the loop, `early_check` its
+early end, `session` the whole of one command; `run` is the directory that it leaves behind. `predict`, `metrics` and
+`evaluate` score runs and bundles, `unseen` lets them hear through other microphones; `import_cpjku` brings in the
+published student. Read in that order.
 """

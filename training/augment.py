@@ -96,10 +96,11 @@ def responses_digest(folder: Path) -> str:
 def _response_files(folder: Path) -> dict[str, Path]:
     """Recordings in `folder` by their names in it, in the order of these."""
     if not folder.is_dir():
-        raise InputError(f"no folder of impulse responses at {folder}: give another as dir_folder")
+        raise InputError(f"no folder of impulse responses at {folder}: check the path")
     found = [path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES]
     if not found:
-        raise InputError(f"{folder} has no {', '.join(AUDIO_SUFFIXES)} files: give another folder as dir_folder")
+        kinds = ", ".join(AUDIO_SUFFIXES)
+        raise InputError(f"{folder} has no {kinds} files: give a folder of impulse responses, such as micirp/train")
     return dict(sorted((path.relative_to(folder).as_posix(), path) for path in found))
 
 

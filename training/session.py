@@ -15,7 +15,7 @@ from torch import nn
 
 from ..runtime.budget import preset
 from ..runtime.output import Output
-from .augment import read_responses, responses_digest
+from .augment import check_devices, read_responses, responses_digest
 from .batches import TrainingData
 from .distill import check_distillation, ensemble_report
 from .initial import Start, read_start, start_from
@@ -45,6 +45,7 @@ def train_network(
     output = voice(settings, output)
     start = check_request(settings, data.labels, teachers)
     data = data.with_holdout(settings.holdout)
+    check_data(settings, data)
     config = {**run_config(kind, settings, data, teachers), **start.arguments, "init": start.source}
     if begin_run(out, config):
         output.log(f"{out} is finished already: nothing to train")
@@ -86,6 +87,12 @@ def check_request(settings: NetworkSettings, labels: Sequence[str], teachers: Se
     if settings.dir_folder is not None:
         read_responses(Path(settings.dir_folder), frontend_for(start.arch).sample_rate_hz)
     return start
+
+
+def check_data(settings: TrainSettings, data: TrainingData) -> None:
+    """Raise `InputError` when `settings` convolve clips of certain devices, and there are none to train on."""
+    if settings.dir_folder is not None:
+        check_devices(settings.dir_devices, data.seen_devices)
 
 
 def network_size(model: nn.Module, arch: str) -> tuple[int, int]:

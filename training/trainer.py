@@ -22,7 +22,7 @@ from torch import nn
 from ..runtime.errors import InputError, TinysceneError
 from ..runtime.frontend_spec import FrontendSpec
 from ..runtime.output import Output
-from .augment import DeviceImpulseResponses, check_devices, read_impulse_responses
+from .augment import DeviceImpulseResponses, read_impulse_responses
 from .batches import TrainingData, evaluate_loader, train_loader
 from .checkpoints import CHECKPOINT, SafeCheckpointIO
 from .config import differing
@@ -94,7 +94,7 @@ def fit(
     device = choose_device(settings.device)
     check_processes(settings, device)
     check_distillation(settings, teachers, data.labels)
-    responses = _responses(settings, frontend, data)
+    responses = _responses(settings, frontend)
     if settings.threads:
         torch.set_num_threads(settings.threads)
     keep_freed_memory()
@@ -138,11 +138,10 @@ def fit(
     return evaluate_model(model, frontend, data, device, output)
 
 
-def _responses(settings: TrainSettings, frontend: FrontendSpec, data: TrainingData) -> DeviceImpulseResponses | None:
+def _responses(settings: TrainSettings, frontend: FrontendSpec) -> DeviceImpulseResponses | None:
     """The impulse responses to train with, None when `settings` convolve nothing."""
     if settings.dir_folder is None or not settings.dir_probability:
         return None
-    check_devices(settings.dir_devices, data.seen_devices)
     return read_impulse_responses(Path(settings.dir_folder), frontend.sample_rate_hz, frontend.clip_samples)
 
 

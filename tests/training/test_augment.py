@@ -99,7 +99,7 @@ def test_folders_without_usable_responses_are_refused(tmp_path: Path) -> None:
 
     assert "no folder of impulse responses" in refusal()
     (tmp_path / "folder").mkdir()
-    assert "has no .wav, .flac, .ogg files: give another folder as dir_folder" in refusal()
+    assert "has no .wav, .flac, .ogg files: give a folder of impulse responses" in refusal()
     soundfile.write(tmp_path / "folder" / "silent.wav", np.zeros(3200), 32_000)
     assert "silent.wav is silent, it cannot be an impulse response: take it out of" in refusal()
     (tmp_path / "folder" / "silent.wav").write_bytes(b"RIFF and nothing of the kind")

@@ -187,6 +187,7 @@ def test_clips_of_devices_that_are_not_there(tiny_data: TrainingData, tmp_path: 
     chosen = load_settings(StudentSettings, "student", None, [*overrides, "threads=1", "base_channels=8"])
     with pytest.raises(InputError, match=r"dir_devices is zoom, but the clips to train on are of a, b, s1: name some"):
         train_network("student", chosen, tiny_data, tmp_path / "run", output)
+    assert not (tmp_path / "run").exists()  # so that the folder takes the mended command
 
 
 def test_impulse_responses_are_known_by_their_contents(tiny_data: TrainingData, tmp_path: Path, output: Output) -> None:
