@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from ..runtime.errors import InputError
 from ..runtime.output import Output
 from .data.cache import SnippetCache, open_cache
+from .data.contiguous import contiguous_clips
 from .data.corpus import Corpus, Fold, read_corpus
 from .data.holdout import held_out_recordings
 from .data.mapped import packed, unpacked
@@ -78,6 +79,12 @@ class TrainingData:
     def seen_devices(self) -> tuple[str, ...]:
         """Devices with clips on the training side."""
         return tuple(self.cache.devices[i] for i in np.unique(self.cache.device[self.train]))
+
+    @cached_property
+    def contiguous_clips(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """All clips with the recordings that they follow each other in, see `data.contiguous`."""
+        clips = self.corpus.clips
+        return contiguous_clips(clips, np.bincount(self.cache.clip, minlength=len(clips)), self.fold)
 
     def with_holdout(self, share: float) -> TrainingData:
         """The same data with this share of the training recordings kept aside."""
@@ -179,7 +186,7 @@ class SnippetBatches(Dataset[Batch]):
         chosen = self.indices[positions]
         teacher = np.empty((len(chosen), 0), np.float32) if self.teacher is None else self.teacher[positions]
         return Batch(
-            torch.from_numpy(self.cache.waves[chosen]),
+            torch.from_numpy(self.cache.rows(chosen)),
             torch.from_numpy(self.cache.label[chosen]),
             torch.from_numpy(self.cache.device[chosen]),
             torch.from_numpy(np.ascontiguousarray(teacher)),

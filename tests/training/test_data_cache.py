@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -166,9 +167,10 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     files: list[Path] = []
     whole = cache_module.cut_files
 
-    def count(paths: list[Path], *arguments: int) -> object:
-        files.extend(paths)
-        return whole(paths, *arguments)
+    def count(paths: Iterable[Path], *arguments: int) -> object:
+        listed = list(paths)
+        files.extend(listed)
+        return whole(listed, *arguments)
 
     monkeypatch.setattr(cache_module, "cut_files", count)
     return files

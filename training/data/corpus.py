@@ -28,7 +28,7 @@ _TAU_NAME = re.compile(
 _CUT = re.compile(r"(?P<recording>.+)_\d+_\d+", re.ASCII)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TauName:
     """What a TAU file name says; `chunk` is None in the 10-s names of 2019 and 2020."""
 
@@ -45,7 +45,7 @@ class TauName:
         return f"{self.city}-{self.location}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Clip:
     """One file of a corpus; `city` and `location` are empty when neither list nor name says them."""
 
@@ -134,8 +134,8 @@ class Lists:
 
 def parse_name(filename: str) -> TauName | None:
     """Read a TAU 2019-2022 Mobile file name, folders before it ignored; None when it is not one."""
-    match = _TAU_NAME.fullmatch(PurePosixPath(filename).name)
-    return TauName(**match.groupdict()) if match else None
+    match = _TAU_NAME.fullmatch(filename.rpartition("/")[2])
+    return TauName(*match.groups()) if match else None
 
 
 def make_clip(row: Row) -> Clip:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def cut_file(path: Path, sample_rate_hz: int, snippet_samples: int) -> NDArray[n
     return np.pad(wave[: n * snippet_samples], (0, missing)).reshape(n, snippet_samples)
 
 
-def cut_files(paths: Sequence[Path], sample_rate_hz: int, snippet_samples: int) -> Iterator[NDArray[np.int16]]:
+def cut_files(paths: Iterable[Path], sample_rate_hz: int, snippet_samples: int) -> Iterator[NDArray[np.int16]]:
     """`cut_file` of each path, in order, on `WORKERS` threads and never more than a few files ahead."""
     ahead: deque[Future[NDArray[np.int16]]] = deque()
     with ThreadPoolExecutor(WORKERS) as pool:

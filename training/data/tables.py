@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from ...runtime.errors import InputError
 
@@ -15,7 +16,7 @@ _FOLD = re.compile(r"fold(\d+)_(train|evaluate)\.csv")
 _SPLIT = re.compile(r"split(\d+)\.csv")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One line of a list; a column that the list lacks, or leaves empty, is None."""
 
@@ -34,30 +35,37 @@ def read_table(path: Path) -> list[Row]:
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as handle:
-            lines = list(csv.reader(handle, delimiter="\t", quoting=csv.QUOTE_NONE))
+            return _rows(path, csv.reader(handle, delimiter="\t", quoting=csv.QUOTE_NONE))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} cannot be read as a tab-separated list ({error})") from error
-    header = [name.strip() for name in lines[0]] if lines else []
+
+
+def _rows(path: Path, lines: Iterator[list[str]]) -> list[Row]:
+    header = [name.strip() for name in next(lines, [])]
     if "filename" not in header:
         hint = "; it seems to be separated by commas" if len(header) == 1 and "," in header[0] else ""
         raise InputError(
             f"{path}: the first line is {header!r:.80}, expected tab-separated column names with 'filename'{hint}"
         )
     at = {name: position for position, name in enumerate(header)}
+    filename = at["filename"]
+    optional = [at.get(key, len(header)) for key in ("scene_label", "identifier", "source_label")]
+    kept: dict[str, str | None] = {"": None}  # hundreds of thousands of rows share a few scenes, places and devices
     rows = []
-    for number, cells in enumerate(lines[1:], start=2):
-        if not any(cell.strip() for cell in cells):
+    for number, cells in enumerate(lines, start=2):
+        cells = [cell.strip() for cell in cells]
+        if not any(cells):
             continue
         if len(cells) > len(header):
             raise InputError(
                 f"{path}, line {number}: {len(cells)} columns, expected {len(header)} ({', '.join(header)})"
             )
-        values = dict(zip(header, (cell.strip() for cell in cells), strict=False))
-        name = values["filename"]
-        if not name or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\0" in name:
+        cells += [""] * (len(header) + 1 - len(cells))
+        name = cells[filename]
+        if not name or name.startswith("/") or ".." in name.split("/") or "\0" in name:
             raise InputError(f"{path}, line {number}: file name {name!r}, expected a path inside the corpus folder")
-        optional = (values.get(key) or None for key in ("scene_label", "identifier", "source_label"))
-        rows.append(Row(number, name, *optional))
+        scene, identifier, device = (kept.setdefault(cells[column], cells[column]) for column in optional)
+        rows.append(Row(number, name, scene, identifier, device))
     if not rows:
         raise InputError(f"{path} lists no files (columns: {', '.join(at)})")
     return rows
