@@ -1,7 +1,6 @@
 """The longer recording around a snippet, as far as the cache has it: what a teacher may hear that the student cannot.
 
-Snippets of one clip are contiguous audio. TAU 2022's files of one second, SCENE-CITY-LOCATION-SEGMENT-CHUNK-DEVICE, are
-cut from ten: those with consecutive CHUNK numbers are contiguous too.
+Snippets of one clip are contiguous audio, and so are files that were cut from one recording (`data.contiguous`).
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import PurePosixPath
 
 import numpy as np
 import torch
@@ -18,7 +16,6 @@ from numpy.typing import NDArray
 from ..runtime.errors import InputError
 from .batches import TrainingData
 from .data.cache import SAMPLE_RATE_HZ, SNIPPET_SAMPLES, SnippetCache
-from .data.corpus import parse_name
 from .features import LogMel
 from .run import Run
 
@@ -76,7 +73,7 @@ def windows_around(data: TrainingData, context_s: float) -> Windows:
     if wanted <= SNIPPET_SAMPLES:
         every = np.arange(len(cache), dtype=np.int64)
         return Windows(every, every * SNIPPET_SAMPLES, np.full(len(cache), SNIPPET_SAMPLES, dtype=np.int64), every)
-    clips, recording = _contiguous_clips(data)
+    clips, recording = data.contiguous_clips
     order = cache.of_clips(clips)
     per_clip = np.bincount(cache.clip, minlength=len(data.corpus.clips))[clips]
     of_place = np.repeat(recording, per_clip)  # the recording at each place in `order`, ascending
@@ -85,10 +82,12 @@ def windows_around(data: TrainingData, context_s: float) -> Windows:
     length = np.minimum(wanted, ends - begins)
     centred = np.arange(len(order)) * SNIPPET_SAMPLES + (SNIPPET_SAMPLES - length) // 2
     start = np.clip(centred, begins, ends - length)
-    windows, of_place_window = np.unique(np.stack([length, start], axis=1), axis=0, return_inverse=True)
+    # Length and place in one number, because rows of two are slow to sort.
+    samples = len(order) * SNIPPET_SAMPLES
+    windows, of_place_window = np.unique(length * samples + start, return_inverse=True)
     of_snippet = np.empty(len(order), dtype=np.int64)
-    of_snippet[order] = of_place_window.reshape(-1)
-    return Windows(order, windows[:, 1].copy(), windows[:, 0].copy(), of_snippet)
+    of_snippet[order] = of_place_window
+    return Windows(order, windows % samples, windows // samples, of_snippet)
 
 
 def check_context(run: Run, context_s: float) -> None:
@@ -103,26 +102,3 @@ def check_context(run: Run, context_s: float) -> None:
             f"teacher {run.path} ({run.arch}) cannot hear {context_s:g} s at once ({reason}): set teacher_context_s=1, "
             "or give a teacher whose network takes any length, such as cpr"
         ) from error
-
-
-def _contiguous_clips(data: TrainingData) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """All clips, those of one recording in the order of its time, and the number of each one's recording, ascending."""
-    clips = data.corpus.clips
-    snippets = np.bincount(data.cache.clip, minlength=len(clips))
-    side = np.zeros(len(clips), dtype=np.int64)
-    side[list(data.fold.train)], side[list(data.fold.evaluate)] = 1, 2
-    numbers: dict[object, int] = {}
-    segment = np.empty(len(clips), dtype=np.int64)
-    chunk = np.zeros(len(clips), dtype=np.int64)
-    for i, clip in enumerate(clips):
-        key: object = i
-        # A file of several snippets is no one-second chunk, and may have lost its end.
-        name = parse_name(clip.filename) if snippets[i] == 1 else None
-        if name is not None and name.chunk is not None and name.chunk.isdecimal():
-            place = (str(PurePosixPath(clip.filename).parent), clip.identifier, clip.device, int(side[i]))
-            key = (name.scene, name.city, name.location, name.segment, name.device, *place)
-            chunk[i] = int(name.chunk)
-        segment[i] = numbers.setdefault(key, len(numbers))
-    order = np.lexsort((chunk, segment))
-    follows = (np.diff(segment[order]) == 0) & (np.diff(chunk[order]) == 1)
-    return order, np.concatenate([[0], np.cumsum(~follows)])
