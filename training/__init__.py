@@ -2,8 +2,10 @@
 
 `data` reads, checks, generates and caches recordings, `batches` hands them out; `features` and `augment` turn batches
 of waveforms into log-mels on the training device; `models` holds the student and its teachers. `config` is what a
-training is told, `distill` its loss, `schedule` its pace; `module` does one step, `trainer` the loop, `early_check` its
-early end, `session` the whole of one command; `run` is the directory that it leaves behind. `predict`, `metrics` and
-`evaluate` score runs and bundles, `unseen` lets them hear through other microphones; `import_cpjku` brings in the
-published student. Read in that order.
+training is told, `distill` its loss and its teachers' part: `logits` keeps what each of them answers, `context` is what
+they hear around a snippet, `ensemble` weighs and `disagreement` compares them. `schedule` is the training's pace;
+`module` does one step, `trainer` the loop, `early_check` its early end, `session` the whole of one command; `run` is
+the directory that it leaves behind. `predict`, `metrics` and `evaluate` score runs and bundles, `label_map` says which
+scenes are meant, `unseen` lets them hear through other microphones; `import_cpjku` brings in the published student.
+Read in that order.
 """

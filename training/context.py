@@ -38,7 +38,7 @@ class Windows:
         for start, length in zip(self.start[numbers].tolist(), self.length[numbers].tolist(), strict=True):
             first, offset = divmod(start, SNIPPET_SAMPLES)
             last = (start + length - 1) // SNIPPET_SAMPLES
-            stretches.append(cache.waves[self.order[first : last + 1]].reshape(-1)[offset : offset + length])
+            stretches.append(cache.rows(self.order[first : last + 1]).reshape(-1)[offset : offset + length])
         return np.stack(stretches)
 
     def snippets(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

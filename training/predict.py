@@ -48,7 +48,7 @@ def predict(
     starts = range(0, len(indices), batch_size)
     return np.concatenate(
         [
-            logits_of(cache.waves[indices[start : start + batch_size]])
+            logits_of(cache.rows(indices[start : start + batch_size]))
             for start in track(starts, "batches predicted", len(starts), output)
         ]
     )
