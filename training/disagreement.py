@@ -124,24 +124,37 @@ def _standard_error(values: NDArray[np.float64], clip: NDArray[np.int32]) -> flo
 
 
 def disagreement_tables(report: Mapping[str, Any]) -> str:
-    """The report of `disagreement` for people: members, pairs and scenes, members by number."""
+    """The report of `disagreement` for people: members, pairs and scenes, members by number.
+
+    Weights stand with the members, or with the scenes where they differ from scene to scene.
+    """
     members = report["members"]
     numbers = range(1, len(members) + 1)
-    rows = [[n, m["model"], m["accuracy"], m["cross_entropy"]] for n, m in zip(numbers, members, strict=True)]
-    together = ["-", "together", report["ensemble"]["accuracy"], report["ensemble"]["cross_entropy"]]
+    by_scene = any(len(set(member["weights"])) > 1 for member in members)
+    rows = [
+        [number, member["model"], *([] if by_scene else member["weights"][:1]), *_values(member)]
+        for number, member in zip(numbers, members, strict=True)
+    ]
+    rows.append(["-", "together", *([] if by_scene else [1.0]), *_values(report["ensemble"])])
     pairs = [
         [f"{first} and {second}", pair["agreement"], pair["kl"]]
         for (first, second), pair in zip(combinations(numbers, 2), report["pairs"], strict=True)
     ]
     scenes = [
-        [label, figures["agreement"], figures["kl"], *(m["weights"][report["labels"].index(label)] for m in members)]
+        [label, figures["agreement"], figures["kl"]]
+        + [member["weights"][report["labels"].index(label)] for member in members if by_scene]
         for label, figures in report["per_scene"].items()
     ]
-    divergence = f"KL (T = {report['temperature']:g})"
+    compared = ["agreement", f"KL (T = {report['temperature']:g})"]
+    weight, weights = ([], [f"weight of {number}" for number in numbers]) if by_scene else (["weight"], [])
     return "\n\n".join(
         [
-            format_table(["member", "model", "accuracy", "cross-entropy"], [*rows, together]),
-            format_table(["members", "agreement", divergence], pairs),
-            format_table(["scene", "agreement", divergence, *(f"weight of {number}" for number in numbers)], scenes),
+            format_table(["member", "model", *weight, "accuracy", "cross-entropy"], rows),
+            format_table(["members", *compared], pairs),
+            format_table(["scene", *compared, *weights], scenes),
         ]
     )
+
+
+def _values(figures: Mapping[str, Any]) -> list[float]:
+    return [figures["accuracy"], figures["cross_entropy"]]

@@ -97,9 +97,15 @@ def test_a_difference_within_chance_is_no_warning() -> None:
 def test_tables_number_the_members() -> None:
     truth = np.array([0, 1, 2])
     logits = np.random.default_rng(0).standard_normal((2, 3, 4)).astype(np.float32)
-    text = disagreement_tables(report_of(logits, truth))
-    assert "|      1 | runs/0" in text or "| 1      | runs/0" in text
-    assert "| 1 and 2 |" in text
-    assert "| scene | agreement | KL (T = 2) | weight of 1 | weight of 2 |" in text
-    assert "| tram " in text
-    assert "never" not in text
+    report = report_of(logits, truth)
+    members, pairs, scenes = disagreement_tables(report).split("\n\n")
+    assert members.splitlines()[0] == "| member | model    | weight | accuracy | cross-entropy |"
+    assert members.splitlines()[2].startswith("|      1 | runs/0   |  0.500 |")
+    assert pairs.splitlines()[2].startswith("| 1 and 2 |")
+    assert scenes.splitlines()[0] == "| scene | agreement | KL (T = 2) |"
+    assert [line.split()[1] for line in scenes.splitlines()[2:]] == ["bus", "park", "tram"]
+    report["members"][0]["weights"] = [0.9, 0.5, 0.5, 0.5]
+    members, pairs, scenes = disagreement_tables(report).split("\n\n")
+    assert members.splitlines()[0] == "| member | model    | accuracy | cross-entropy |"
+    assert scenes.splitlines()[0] == "| scene | agreement | KL (T = 2) | weight of 1 | weight of 2 |"
+    assert scenes.splitlines()[2].endswith("|       0.900 |       0.500 |")
