@@ -76,14 +76,31 @@ class FrontendSpec:
         mel(f) = 1127 ln(1 + f/700); triangles are straight lines in the mel domain, equally spaced between the two
         limits, with peak 1. The Nyquist bin belongs to no triangle.
         """
+        ((_, start, bank),) = self.mel_blocks(self.n_mels, fmin_hz, fmax_hz)
+        return np.pad(bank, ((0, 0), (start, self.n_fft // 2 + 1 - start - bank.shape[1])))
+
+    def mel_blocks(
+        self, mels: int, fmin_hz: float | None = None, fmax_hz: float | None = None
+    ) -> list[tuple[int, int, NDArray[np.float32]]]:
+        """`mel_matrix` cut into `mels` rows each and the bins that these touch: (first mel, first bin, matrix).
+
+        A triangle covers few bins, so the blocks hold a small part of the matrix and are as much faster to make.
+        """
         low = _mel(self.fmin_hz if fmin_hz is None else fmin_hz)
         high = _mel(self.fmax_hz if fmax_hz is None else fmax_hz)
         step = (high - low) / (self.n_mels + 1)
         left = low + step * np.arange(self.n_mels)[:, None]
-        bins = _mel(np.arange(self.n_fft // 2) * (self.sample_rate_hz / self.n_fft))[None, :]
-        rising, falling = (bins - left) / step, (left + 2 * step - bins) / step
-        bank = np.maximum(0.0, np.minimum(rising, falling))
-        return np.pad(bank, ((0, 0), (0, 1))).astype(np.float32)
+        bins = _mel(np.arange(self.n_fft // 2) * (self.sample_rate_hz / self.n_fft))
+        blocks = []
+        for first in range(0, self.n_mels, mels):
+            rows = left[first : first + mels]
+            # Triangles end where they are 0: bins there may be left out.
+            start = int(np.searchsorted(bins, rows[0, 0]))
+            stop = max(start + 1, int(np.searchsorted(bins, rows[-1, 0] + 2 * step, side="right")))
+            touched = bins[start:stop]
+            rising, falling = (touched - rows) / step, (rows + 2 * step - touched) / step
+            blocks.append((first, start, np.maximum(0.0, np.minimum(rising, falling)).astype(np.float32)))
+        return blocks
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain JSON values."""

@@ -38,8 +38,8 @@ class DeviceImpulseResponses:
 
     def __init__(self, responses: Sequence[NDArray[np.float32]], clip_samples: int) -> None:
         longest = min(max(len(response) for response in responses), clip_samples)
-        # Long enough that nothing wraps around into the part that is kept, and a power of two.
-        self.n_fft = 1 << (clip_samples + longest - 2).bit_length()
+        # Long enough that nothing wraps around into the part that is kept.
+        self.n_fft = fast_length(clip_samples + longest - 1)
         padded = np.zeros((len(responses), longest), dtype=np.float32)
         for row, response in zip(padded, responses, strict=True):
             row[: len(response)] = response[:longest]
@@ -65,6 +65,22 @@ class DeviceImpulseResponses:
         spectrum *= self.spectra[choice[chosen].to(self.spectra.device)]
         convolved = torch.fft.irfft(spectrum, n=self.n_fft)[:, : wave.shape[1]]
         return wave.index_copy(0, items, convolved)
+
+
+def fast_length(n: int) -> int:
+    """The smallest even length from `n` on that has no prime factors but 2, 3 and 5, which Fourier transforms like.
+
+    The next power of two can be nearly twice as long, and takes nearly twice the time.
+    """
+    length = n + n % 2
+    while True:
+        rest = length
+        for prime in (2, 3, 5):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return length
+        length += 2
 
 
 def read_impulse_responses(folder: Path, sample_rate_hz: int, clip_samples: int) -> DeviceImpulseResponses:
@@ -144,11 +160,16 @@ def _mix_statistics(
         return log_mel
     partner = torch.randperm(len(log_mel), generator=generator).to(log_mel.device)
     weight = beta_weights(len(log_mel), alpha, generator).to(log_mel.device).view(-1, 1, 1, 1)
-    variance, mean = torch.var_mean(log_mel.detach(), dim=axes, keepdim=True)
-    deviation = (variance + 1e-6).sqrt()
-    mixed_mean = weight * mean + (1 - weight) * mean[partner]
-    mixed_deviation = weight * deviation + (1 - weight) * deviation[partner]
-    return (log_mel - mean) / deviation * mixed_deviation + mixed_mean
+    # Not with `torch.var_mean`, which is ten times slower on a CPU.
+    mean = log_mel.detach().mean(dim=axes, keepdim=True)
+    centred = log_mel - mean
+    with torch.no_grad():
+        squares = torch.linalg.vector_norm(centred, dim=axes, keepdim=True).square()
+        deviation = (squares / (log_mel[0].numel() // mean[0].numel() - 1) + 1e-6).sqrt()
+        mixed_mean = weight * mean + (1 - weight) * mean[partner]
+        mixed_deviation = weight * deviation + (1 - weight) * deviation[partner]
+        scale = mixed_deviation / deviation
+    return torch.addcmul(mixed_mean, centred, scale)
 
 
 def beta_weights(n: int, alpha: float, generator: Generator) -> Tensor:

@@ -220,7 +220,12 @@ def evaluate_loader(
 
 def _loader(batches: SnippetBatches, order: Any, workers: int) -> DataLoader[Batch]:
     # New processes rather than forked ones: a fork of a process with OpenMP or CUDA threads may hang.
-    context = {"multiprocessing_context": "spawn", "persistent_workers": True} if workers else {}
     return DataLoader(
-        batches, sampler=order, batch_size=None, num_workers=workers, pin_memory=torch.cuda.is_available(), **context
+        batches,
+        sampler=order,
+        batch_size=None,
+        num_workers=workers,
+        multiprocessing_context="spawn" if workers else None,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
     )

@@ -6,14 +6,12 @@ The twin of `tinyscene.runtime.frontend`: the same numbers from the same `Fronte
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from ..runtime.frontend_spec import FrontendSpec
 
-#: Clips transformed at once on a CPU: their spectra (4 x 64 x 2049 complex64, 4 MB) then stay in its cache, which
-#: makes the whole log-mel 2.7 times as fast as a batch of 64 in one piece.
-CPU_CHUNK = 4
+#: Clips transformed at once on a CPU: their spectra (8 x 64 x 2049 complex64, 8 MB) then stay in its cache.
+CPU_CHUNK = 8
 
 #: Mels that share one slice of the spectrum in the banded product.
 BAND_MELS = 32
@@ -36,7 +34,7 @@ class LogMel(nn.Module):
         self.freq_mask = freq_mask
         self.time_mask = time_mask
         self.register_buffer("window", torch.from_numpy(spec.window()), persistent=False)
-        self._bands = _bands(spec, spec.fmax_hz)
+        self._blocks = _blocks(spec, spec.fmax_hz)
 
     def forward(self, wave: Tensor, generator: Generator | None = None) -> Tensor:
         """(batch, n_samples) float32 -> (batch, 1, n_mels, n_frames) float32.
@@ -48,13 +46,18 @@ class LogMel(nn.Module):
             return self._forward(wave, generator)
 
     def _forward(self, wave: Tensor, generator: Generator | None) -> Tensor:
-        bands = self._bands
+        blocks = self._blocks
         if generator is not None and self.fmax_jitter_hz:
             shift = self.fmax_jitter_hz * (2.0 * torch.rand((), generator=generator).item() - 1.0)
-            bands = _bands(self.spec, min(self.spec.fmax_hz + shift, self.spec.sample_rate_hz / 2))
-        bands = [(first, start, bank.to(wave.device)) for first, start, bank in bands]
+            blocks = _blocks(self.spec, min(self.spec.fmax_hz + shift, self.spec.sample_rate_hz / 2))
+        blocks = [(first, start, bank.to(wave.device)) for first, start, bank in blocks]
         chunk = CPU_CHUNK if wave.device.type == "cpu" else max(1, len(wave))
-        log_mel = torch.cat([self._log_mel(part, bands) for part in wave.split(chunk)])
+        n_frames = self.spec.n_frames(wave.shape[1])
+        # Behind its window a frame stays zero, chunk after chunk.
+        frames = wave.new_zeros(min(chunk, len(wave)), n_frames, self.spec.n_fft)
+        log_mel = wave.new_empty(len(wave), 1, self.spec.n_mels, n_frames)
+        for part, out in zip(wave.split(chunk), log_mel.split(chunk), strict=True):
+            out[:, 0] = self._log_mel(part, blocks, frames[: len(part)]).transpose(1, 2)
         if generator is not None:
             masked_value = self.spec.norm_shift / self.spec.norm_scale
             for axis, width in ((2, self.freq_mask), (3, self.time_mask)):
@@ -62,21 +65,23 @@ class LogMel(nn.Module):
                     log_mel = mask_band(log_mel, axis, width, masked_value, generator)
         return log_mel
 
-    def _log_mel(self, wave: Tensor, bands: list[tuple[int, int, Tensor]]) -> Tensor:
+    def _log_mel(self, wave: Tensor, blocks: list[tuple[int, int, Tensor]], frames: Tensor) -> Tensor:
         spec = self.spec
-        emphasized = wave[:, 1:] - spec.preemphasis * wave[:, :-1]
         # A centred frame of n_fft samples whose window is shorter: zeros at both sides of the window only turn the
         # phase, so frames of win_length, zero-padded behind by the FFT, have the same power.
         margin = spec.win_length // 2
-        padded = F.pad(emphasized[:, None], (margin, margin), mode="reflect")[:, 0]
-        frames = padded.unfold(1, spec.win_length, spec.hop_length) * self.window
-        spectrum = torch.fft.rfft(frames, n=spec.n_fft)
-        power = spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag)
-        mel = power.new_empty(*power.shape[:2], spec.n_mels)
-        for first, start, bank in bands:
-            mel[..., first : first + bank.shape[1]] = power[..., start : start + bank.shape[0]] @ bank
-        log_mel = mel.add_(spec.log_offset).log_().add_(spec.norm_shift).div_(spec.norm_scale)
-        return log_mel.transpose(1, 2).unsqueeze(1).contiguous()
+        padded = wave.new_empty(len(wave), wave.shape[1] - 1 + 2 * margin)
+        emphasized = padded[:, margin : padded.shape[1] - margin]
+        torch.add(wave[:, 1:], wave[:, :-1], alpha=-spec.preemphasis, out=emphasized)
+        padded[:, :margin] = emphasized[:, 1 : margin + 1].flip(1)
+        padded[:, padded.shape[1] - margin :] = emphasized[:, -margin - 1 : -1].flip(1)
+        torch.mul(padded.unfold(1, spec.win_length, spec.hop_length), self.window, out=frames[..., : spec.win_length])
+        # Real and imaginary parts squared, side by side: their sum is left to the product with the mel bank.
+        squares = torch.view_as_real(torch.fft.rfft(frames)).square_().flatten(2)
+        mel = squares.new_empty(*squares.shape[:2], spec.n_mels)
+        for first, start, bank in blocks:
+            mel[..., first : first + bank.shape[1]] = squares[..., 2 * start : 2 * start + bank.shape[0]] @ bank
+        return mel.add_(spec.log_offset).log_().add_(spec.norm_shift).div_(spec.norm_scale)
 
 
 def mask_band(x: Tensor, axis: int, max_width: int, value: float, generator: Generator) -> Tensor:
@@ -94,17 +99,10 @@ def mask_band(x: Tensor, axis: int, max_width: int, value: float, generator: Gen
     return x.masked_fill(masked.view(shape).to(x.device), value)
 
 
-def _bands(spec: FrontendSpec, fmax_hz: float) -> list[tuple[int, int, Tensor]]:
-    """The mel matrix as (first mel, first bin, (bins, mels) float32) blocks.
+def _blocks(spec: FrontendSpec, fmax_hz: float) -> list[tuple[int, int, Tensor]]:
+    """The mel matrix as (first mel, first bin, (2 * bins, mels) float32) blocks, each bin's row there twice.
 
-    A triangle covers few bins, so products of 32 mels with the bins they touch do an eighth of the dense product's
-    work (measured: 6 ms instead of 31 for 4096 frames).
+    Products of 32 mels with the bins they touch do an eighth of the dense product's work.
     """
-    matrix = torch.from_numpy(spec.mel_matrix(fmax_hz=fmax_hz))
-    bands = []
-    for first in range(0, spec.n_mels, BAND_MELS):
-        rows = matrix[first : first + BAND_MELS]
-        touched = rows.any(dim=0).nonzero()[:, 0]
-        start, stop = (int(touched[0]), int(touched[-1]) + 1) if len(touched) else (0, 1)
-        bands.append((first, start, rows[:, start:stop].T.contiguous()))
-    return bands
+    blocks = spec.mel_blocks(BAND_MELS, fmax_hz=fmax_hz)
+    return [(first, start, torch.from_numpy(bank.T.repeat(2, axis=0))) for first, start, bank in blocks]

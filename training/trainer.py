@@ -185,7 +185,7 @@ def _make_trainer(
         devices=settings.devices,
         num_nodes=settings.nodes,
         strategy=settings.strategy,
-        precision=settings.precision,
+        precision=settings.precision,  # type: ignore[arg-type]  # checked with the settings
         logger=TensorBoardLogger(out / METRICS_LOG.parent, name=None, version="tensorboard"),
         callbacks=[*own, *callbacks],
         plugins=[SafeCheckpointIO()],
