@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,3 +27,10 @@ def cache_in_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Itera
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TINYSCENE_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def denormal_numbers() -> None:
+    """Undo what a training in an earlier test did to the processor's arithmetic; Hypothesis draws denormal numbers."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)
