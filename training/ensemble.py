@@ -24,8 +24,6 @@ from .metrics import log_probabilities
 from .run import Run
 from .settings import TrainSettings
 
-STRATEGIES = ("mean", "validation", "learnt")
-
 #: Pull of learnt weights towards equal ones: nats for each squared unit of a weight's logarithm. Held-out snippets are
 #: many but come from few recordings, so the gain of a weight far from its neighbours is to be more than a hundredth.
 REGULARISATION = 0.01
@@ -68,7 +66,7 @@ def ensemble_weights(
     For the latter two the teachers' logits for the recordings that all of them kept aside are computed, or taken from
     where they are kept. Raises `InputError` when there are no such recordings.
     """
-    if strategy == "mean":
+    if strategy == "mean" or len(teachers) == 1:
         return uniform_weights(len(teachers), len(data.labels))
     share, reason = shared_holdout(teachers, data)
     if reason is not None:
@@ -131,7 +129,7 @@ def learnt_weights(
 def check_ensemble(settings: TrainSettings, teachers: Sequence[Run]) -> None:
     """Raise `InputError` when `settings` ask for an ensemble that `teachers` cannot be, as far as no data is needed."""
     chosen = members(teachers, settings)
-    if chosen and settings.ensemble != "mean":
+    if len(chosen) > 1 and settings.ensemble != "mean":
         _, reason = shared_holdout(chosen)
         if reason is not None:
             raise InputError(_needs_holdout(settings.ensemble, reason))

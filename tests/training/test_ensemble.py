@@ -20,7 +20,6 @@ from tinyscene.runtime.errors import InputError
 from tinyscene.runtime.output import Output
 from tinyscene.training.batches import TrainingData
 from tinyscene.training.ensemble import (
-    STRATEGIES,
     check_ensemble,
     combine,
     ensemble_weights,
@@ -35,6 +34,7 @@ from tinyscene.training.run import Run
 from tinyscene.training.settings import StudentSettings
 
 CPU = torch.device("cpu")
+STRATEGIES = ("mean", "validation", "learnt")
 finite = st.floats(-20, 20, width=32)
 
 
@@ -214,7 +214,8 @@ def test_teachers_that_cannot_be_weighed(
     weighed = StudentSettings(ensemble="validation")
     with pytest.raises(InputError, match="ensemble is 'validation', whose weights come from recordings that no"):
         check_ensemble(weighed, [good, bad])  # before there is any audio
-    check_ensemble(replace(weighed, ensemble_size=1), [good, bad])
+    check_ensemble(replace(weighed, ensemble_size=1), [bad, good])  # one alone needs no weighing
+    assert (ensemble_weights("learnt", [bad], data, device=CPU, output=output) == 1.0).all()
     assert shared_holdout([good], data) == (0.25, None)
 
 
