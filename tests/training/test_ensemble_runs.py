@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import write_corpus
 from test_distill import make_teacher
+from tiny_corpus import write_corpus
 
 from tinyscene.runtime.errors import InputError
 from tinyscene.runtime.output import Output
