@@ -6,6 +6,7 @@ as many threads as it would here, so its result is the same.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +20,19 @@ from .run import CellError, Workshop, finish_cell
 from .sides import Place, open_sides
 
 
+def check_cluster(address: str) -> None:
+    """Raise `UnavailableError` when Ray is not installed, or nobody listens at `address` ("auto", "HOST:PORT")."""
+    require("ray", "ray")
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon:
+        return
+    # Ray itself would try for minutes.
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise _unavailable(address, error) from error
+
+
 def on_ray(address: str, place: Place, cells: Sequence[Cell], workshop: Workshop, output: Output) -> None:
     """Finish `cells` as tasks of the cluster at `address`, each as soon as its teachers are finished.
 
@@ -28,18 +42,23 @@ def on_ray(address: str, place: Place, cells: Sequence[Cell], workshop: Workshop
     """
     if not cells:
         return
+    check_cluster(address)
     ray = require("ray", "ray")
     try:
         ray.init(address=address, log_to_driver=False, configure_logging=False)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise UnavailableError(
-            f"no Ray cluster answers at {address!r} ({' '.join(str(error).split()):.150}): "
-            "start one with `ray start --head`, and give the address that it prints"
-        ) from error
+        raise _unavailable(address, error) from error
     try:
         _schedule(ray, place, list(cells), workshop, output)
     finally:
         ray.shutdown()
+
+
+def _unavailable(address: str, error: Exception) -> UnavailableError:
+    return UnavailableError(
+        f"no Ray cluster answers at {address!r} ({' '.join(str(error).split()):.150}): "
+        "start one with `ray start --head`, and give the address that it prints"
+    )
 
 
 def _schedule(ray: Any, place: Place, waiting: list[Cell], workshop: Workshop, output: Output) -> None:

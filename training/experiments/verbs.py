@@ -57,7 +57,7 @@ def _experiment(arguments: argparse.Namespace, output: Output) -> None:
     from .grid_file import read_grid
     from .plan import Given, make_plan
     from .plot import draw
-    from .ray_grid import on_ray
+    from .ray_grid import check_cluster, on_ray
     from .results import collect
     from .run import Workshop, in_order, run_plan
     from .sides import Place, check_scenes, check_unseen, open_sides
@@ -81,7 +81,7 @@ def _experiment(arguments: argparse.Namespace, output: Output) -> None:
     if arguments.seeds is not None:
         grid = with_seeds(grid, arguments.seeds)
     if arguments.ray is not None:
-        require("ray", "ray")
+        check_cluster(arguments.ray)
     corpus = read_corpus(arguments.data)
     given = Given(arguments.responses, arguments.init, _pretrained(arguments.pretrained), arguments.run)
     plan = make_plan(grid, given, corpus, output)
