@@ -5,6 +5,7 @@
 #                                 the same on your own recordings
 #   make test | lint | typecheck  the test suite, ruff, mypy
 #   make demo | bench             listen with the exported bundle; latency on this machine
+#   make bench-training           training speed against training clip by clip (DEVICE=cuda on a GPU)
 
 PYTHON ?= python3
 VENV   := .venv
@@ -14,6 +15,7 @@ OUT    ?= $(if $(DATA),build/$(notdir $(DATA:/=)),build)
 CONFIG ?= training/configs/quick.yaml
 FOLD   ?= 1
 SOURCE ?=
+DEVICE ?= cpu
 
 # Nothing is cached outside the checkout.
 export TINYSCENE_CACHE := $(CURDIR)/build/cache
@@ -22,7 +24,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 CORPUS := $(if $(DATA),$(DATA),$(OUT)/corpus)
 COMMON  = --data $(CORPUS) --fold $(FOLD) --config $(CONFIG)
 
-.PHONY: help setup export-tflite test lint typecheck demo bench clean
+.PHONY: help setup export-tflite test lint typecheck demo bench bench-training clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed '/^$$/d'
@@ -74,6 +76,10 @@ demo: setup build/bundle/bundle.json
 
 bench: setup build/bundle/bundle.json
 	$(BIN)/tinyscene bench build/bundle
+
+# A short spin of OpenMP's threads, as the command line has it: a second program on the machine would spoil the figures.
+bench-training: setup
+	GOMP_SPINCOUNT=10000 $(BIN)/python -m tinyscene.training.bench_training --device $(DEVICE)
 
 clean:
 	rm -rf build runs
