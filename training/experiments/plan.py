@@ -113,7 +113,7 @@ class _Planner:
         """A row for each run that is given by its path."""
         taken = {row.name for row in self.grid.rows}
         rows = []
-        for path in self.given.runs:
+        for path in [path.resolve() for path in self.given.runs]:
             name = str(path) if path.name in taken else path.name
             if name in taken:
                 raise InputError(f"--run {path} is given twice: once is enough")
@@ -130,7 +130,7 @@ class _Planner:
     def _teacher(self, name: str, own: Mapping[str, Any] | None = None) -> Cell:
         teacher = self.grid.teachers[name]
         if teacher.run is not None:
-            run = load_run(Path(teacher.run))
+            run = load_run(Path(teacher.run).resolve())
             check_teachers([run], self.corpus.labels)
             return _existing(run)
         values = _layers(
@@ -185,6 +185,8 @@ class _Planner:
                 f"devices is {resolved.devices} and nodes {resolved.nodes}, but each cell of a grid is trained by one "
                 "process: leave them at 1, and spread the cells over machines with --ray ADDRESS"
             )
+        # Absolute, because a cell may be trained by a process that was started elsewhere.
+        resolved = replace(resolved, dir_folder=_absolute(resolved.dir_folder), init=_absolute(resolved.init))
         start = self.start(resolved)
         folder = resolved.dir_folder
         digest = None if folder is None else responses_digest(Path(folder))
@@ -199,6 +201,10 @@ def _at_seed(cell: Cell, seed: int, what: str) -> Cell:
     if cell.settings is None:
         return cell
     return replace(cell, what=f"{what}, seed {seed}", settings=replace(cell.settings, seed=seed))
+
+
+def _absolute(path: str | None) -> str | None:
+    return None if path is None else str(Path(path).resolve())
 
 
 def _existing(run: Run) -> Cell:

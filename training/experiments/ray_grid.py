@@ -48,6 +48,7 @@ def on_ray(address: str, place: Place, cells: Sequence[Cell], workshop: Workshop
         ray.init(address=address, log_to_driver=False, configure_logging=False)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise _unavailable(address, error) from error
+    place = place.absolute(workshop.own.data.cache.path.parent)
     try:
         _schedule(ray, place, list(cells), workshop, output)
     finally:
@@ -71,7 +72,9 @@ def _schedule(ray: Any, place: Place, waiting: list[Cell], workshop: Workshop, o
         for cell in [cell for cell in waiting if not unfinished.intersection(cell.teachers)]:
             waiting.remove(cell)
             output.log(f"cell {total - len(waiting)} of {total}: {cell.what} ({workshop.folder(cell).name}) is queued")
-            task = finish.options(**_resources(ray, cell, workshop)).remote(cell, place, workshop.out, workshop.threads)
+            task = finish.options(**_resources(ray, cell, workshop)).remote(
+                cell, place, workshop.out.resolve(), workshop.threads
+            )
             running[task] = cell
         task = ray.wait(list(running), num_returns=1)[0][0]
         cell = running.pop(task)

@@ -14,6 +14,7 @@ import torch
 from ...runtime.atomic import write_file
 from ...runtime.errors import GateError, InputError, TinysceneError
 from ...runtime.output import Output
+from ..augment import check_devices
 from ..data.lock import lock
 from ..run import Run, is_complete, load_run
 from ..session import train_network
@@ -97,6 +98,21 @@ def in_order(cells: Sequence[Cell], workshop: Workshop, output: Output) -> None:
 
 #: How cells are finished: `in_order`, or on a cluster.
 Runner = Callable[[Sequence[Cell], Workshop, Output], None]
+
+
+def check_data(plan: Plan, workshop: Workshop) -> None:
+    """Raise `InputError` when the training side has not what a cell's settings ask of it, naming the cell's row."""
+    data = workshop.own.data
+    for cell in plan.cells:
+        if cell.settings is None:
+            continue
+        try:
+            kept = data.with_holdout(cell.settings.holdout)
+            if cell.settings.dir_folder is not None:
+                check_devices(cell.settings.dir_devices, kept.seen_devices)
+            len(kept.train)  # dealing out what is kept aside may fail
+        except InputError as error:
+            raise InputError(f"{plan.wanted_by(cell)}: {error}") from error
 
 
 def run_plan(plan: Plan, workshop: Workshop, output: Output, runner: Runner = in_order) -> None:

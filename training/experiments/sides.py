@@ -39,6 +39,11 @@ class Place:
     independent: Path | None = None
     label_map: Path | None = None
 
+    def absolute(self, cache: Path) -> Place:
+        """The same for processes that were started in another folder, and perhaps with another place for caches."""
+        optional = [path and path.resolve() for path in (self.unseen, self.independent, self.label_map)]
+        return Place(self.data.resolve(), self.fold, self.split, cache.resolve(), *optional)
+
 
 @dataclass(frozen=True)
 class Side:

@@ -149,7 +149,7 @@ def _notes(plan: Plan, workshop: Workshop, taught: bool, agree: bool) -> list[st
     )
     also = " and of the seeds" if len(plan.seeds) > 1 else ""
     notes = [
-        f"{seeds}; in brackets {LEVEL:.0%} intervals from {REPLICATES:,} bootstrap draws of the recordings{also}. "
+        f"{seeds}; in brackets {100 * LEVEL:g} % intervals from {REPLICATES:,} bootstrap draws of the recordings{also}. "
         "Accuracies are of 1-s snippets, clip accuracies of whole files."
     ]
     if plan.baseline is not None:

@@ -59,7 +59,7 @@ def _experiment(arguments: argparse.Namespace, output: Output) -> None:
     from .plot import draw
     from .ray_grid import check_cluster, on_ray
     from .results import collect
-    from .run import Workshop, in_order, run_plan
+    from .run import Workshop, check_data, in_order, run_plan
     from .sides import Place, check_scenes, check_unseen, open_sides
     from .table import write_tables
 
@@ -96,6 +96,7 @@ def _experiment(arguments: argparse.Namespace, output: Output) -> None:
     )  # fmt: skip
     workshop = Workshop(arguments.out, open_sides(place, corpus, output))
     check_scenes(workshop.sides, {"a model trained here": corpus.labels, **plan.existing_labels()})
+    check_data(plan, workshop)
     run_plan(plan, workshop, output, in_order if arguments.ray is None else partial(on_ray, arguments.ray, place))
     results = collect(plan, workshop, output)
     folder = arguments.out / plan.grid

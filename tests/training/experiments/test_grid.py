@@ -121,7 +121,7 @@ def test_mistakes_in_a_grid_are_named(contents: Any, message: str) -> None:
         ({"settings": {"device_generalisation": "dir"}}, "needs impulse responses to train with: give --responses DIR"),
         ({"warm_start": True}, "needs a trained run to start from: give --init RUN"),
         ({"teachers": ["mn"]}, "needs published weights of mn: give --pretrained mn=FILE"),
-        ({"teachers": ["old"]}, "no run at nowhere"),
+        ({"teachers": ["old"]}, "nowhere: make one with"),
         ({"teachers": ["cpr"], "settings": {"ensemble_size": 2}}, "ensemble_size is 2, but the row has 1 teachers"),
         ({"teachers": ["cpr"], "settings": {"ensemble": "learnt"}}, "give all of its teachers the same holdout"),
     ],
