@@ -30,6 +30,13 @@ class Cell:
     run: Run | None = field(default=None, compare=False)  # the existing run ...
     files: str | None = None  # ... and a hash of its files
 
+    @property
+    def holdout(self) -> float:
+        """The share of the training recordings that was kept aside."""
+        if self.settings is not None:
+            return self.settings.holdout
+        return float((self.run.provenance.get("holdout") if self.run is not None else None) or 0.0)
+
     def identity(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """All that decides the result, as plain values; `data` is `data_identity`. Paths are not part of it."""
         if self.settings is None:

@@ -161,7 +161,7 @@ class _Planner:
     @staticmethod
     def _check_ensemble(student: NetworkSettings, teachers: Sequence[Cell]) -> None:
         """What `ensemble.check_ensemble` will ask of the teachers' runs, asked before they are trained."""
-        shares = {cell.settings.holdout for cell in teachers if cell.settings is not None}
+        shares = {cell.holdout for cell in teachers}
         if teachers and student.ensemble != "mean" and (len(shares) > 1 or 0.0 in shares):
             raise InputError(
                 f"ensemble is {student.ensemble!r}, whose weights come from recordings that no teacher was trained on: "

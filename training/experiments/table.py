@@ -149,8 +149,8 @@ def _notes(plan: Plan, workshop: Workshop, taught: bool, agree: bool) -> list[st
     )
     also = " and of the seeds" if len(plan.seeds) > 1 else ""
     notes = [
-        f"{seeds}; in brackets {100 * LEVEL:g} % intervals from {REPLICATES:,} bootstrap draws of the recordings{also}. "
-        "Accuracies are of 1-s snippets, clip accuracies of whole files."
+        f"{seeds}; in brackets {100 * LEVEL:g} % intervals from {REPLICATES:,} draws of the recordings{also} "
+        "(bootstrap). Accuracies are of 1-s snippets, clip accuracies of whole files."
     ]
     if plan.baseline is not None:
         notes[0] += f" Differences are from {plan.baseline!r}, on the same draws."

@@ -51,6 +51,9 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _experiment(arguments: argparse.Namespace, output: Output) -> None:
+    if arguments.list:
+        _list(output)
+        return
     require("lightning", "train")
     from ..data.corpus import read_corpus
     from .grid import override, with_seeds
@@ -59,13 +62,10 @@ def _experiment(arguments: argparse.Namespace, output: Output) -> None:
     from .plot import draw
     from .ray_grid import check_cluster, on_ray
     from .results import collect
-    from .run import Workshop, check_data, in_order, run_plan
+    from .run import CELLS, Workshop, check_data, in_order, run_plan
     from .sides import Place, check_scenes, check_unseen, open_sides
     from .table import write_tables
 
-    if arguments.list:
-        _list(output)
-        return
     for name in ("name", "data", "out"):
         if getattr(arguments, name) is None:
             option = "NAME" if name == "name" else f"--{name} DIR"
@@ -75,6 +75,8 @@ def _experiment(arguments: argparse.Namespace, output: Output) -> None:
     if arguments.label_map is not None and arguments.independent is None:
         raise InputError("--label-map says what the scenes of --independent DIR are: give that too")
     grid = override(read_grid(arguments.name, arguments.quick), arguments.settings)
+    if grid.name == CELLS:
+        raise InputError(f"{arguments.name}: its tables would lie among the cells: give the file another name")
     for option in grid.needs:
         if not getattr(arguments, option):
             raise InputError(f"{grid.name} needs --{option}: {grid.question}")
@@ -110,6 +112,7 @@ def _experiment(arguments: argparse.Namespace, output: Output) -> None:
 
 
 def _list(output: Output) -> None:
+    require("yaml", "train")
     from .grid_file import read_grid, shipped_grids
 
     width = max(map(len, shipped_grids()))

@@ -211,6 +211,7 @@ def test_what_cannot_work_is_refused_before_anything_is_trained(
         ((), "NAME is missing"),
         ((plain,), "--data DIR is missing"),
         ((plain, "--data", tiny_folder), "--out DIR is missing"),
+        ((write_grid(tmp_path, "cells"), *where), "its tables would lie among the cells"),
         (("same-vs-diferent", *where), "did you mean 'same-vs-different'"),
         ((plain, "student.epoch=1", *where), "did you mean 'epochs'"),
         ((plain, "--seeds", "0", *where), "--seeds is 0"),
