@@ -7,7 +7,7 @@ taken from a step's generator in the pipeline's order, so both compute the same 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,9 +64,14 @@ def draw(positions: Sequence[int], responses: int, generator: Generator) -> list
     return [Item(position, index if chosen else None, offset) for position, chosen, index, offset in drawn]
 
 
-def plain_loader(clips: PlainClips, batches: Sequence[Sequence[Item]], workers: int) -> Iterator[Tensor]:
-    """Collated batches (batch, n_samples) float32, made in this process or by `workers` others."""
-    return iter(DataLoader(clips, batch_sampler=batches, num_workers=workers))  # type: ignore[arg-type]
+def plain_loader(clips: PlainClips, batches: Sequence[Sequence[Item]], workers: int) -> DataLoader[Tensor]:
+    """Collated batches (batch, n_samples) float32, made in this process or by `workers` others that stay."""
+    return DataLoader(
+        clips,
+        batch_sampler=batches,  # type: ignore[arg-type]
+        num_workers=workers,
+        persistent_workers=workers > 0,
+    )
 
 
 def plain_log_mel(features: LogMel, wave: Tensor, generator: Generator) -> Tensor:

@@ -25,6 +25,7 @@ import numpy as np
 import soundfile
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from ..runtime.errors import TinysceneError, require
 from ..runtime.output import format_table
@@ -71,18 +72,22 @@ class Sides:
             then(step.log_mel(step.augment(samples, generator), generator))
         self.synchronize()
 
-    def plain(
-        self, step: TrainingStep, then: Callable[[Tensor], object], files: Sequence[Path], workers: int = 0
-    ) -> None:
-        """Hand the inputs of each batch to `then`, made clip by clip from `files`."""
+    def loader(self, files: Sequence[Path], workers: int = 0) -> DataLoader[Tensor]:
+        """The same batches, made clip by clip from `files`."""
         responses = generated_responses()
-        generators = [step_generator(0, 0, number) for number in range(len(self.batches))]
         items = [
-            draw(positions.tolist(), len(responses), generator)
-            for positions, generator in zip(self.batches, generators, strict=True)
+            draw(positions.tolist(), len(responses), step_generator(0, 0, number))
+            for number, positions in enumerate(self.batches)
         ]
-        loader = plain_loader(PlainClips(files, responses), items, workers)
-        for wave, generator in zip(loader, generators, strict=True):
+        return plain_loader(PlainClips(files, responses), items, workers)
+
+    def plain(self, step: TrainingStep, then: Callable[[Tensor], object], loader: DataLoader[Tensor]) -> None:
+        """Hand the inputs of each batch of `loader` to `then`, made the plain way."""
+        clips = loader.dataset
+        assert isinstance(clips, PlainClips)
+        for number, wave in enumerate(loader):
+            generator = step_generator(0, 0, number)
+            draw(range(len(wave)), len(clips.responses), generator)  # what the loader's clips have used up
             then(plain_inputs(step, wave.to(self.device), generator))
         self.synchronize()
 
@@ -108,6 +113,11 @@ def compare(sides: Sides, rounds: int, cores: int) -> list[list[Any]]:
     """Rows of clips per second: each network's training, and making the inputs alone, in both ways."""
     clips = sum(map(len, sides.batches))
     rows = []
+    loaders = {
+        "plain": sides.loader(sides.files),
+        "workers": sides.loader(sides.files, cores),
+        "recorded": sides.loader(sides.recorded),
+    }
     kinds: list[tuple[str, str, dict[str, Any]]] = [
         ("no network, inputs alone", "cpm", {"base_channels": 8}),
         *NETWORKS,
@@ -118,9 +128,7 @@ def compare(sides: Sides, rounds: int, cores: int) -> list[list[Any]]:
         speed = in_turns(
             {
                 "pipeline": partial(sides.pipeline, step, then),
-                "plain": partial(sides.plain, step, then, sides.files),
-                "workers": partial(sides.plain, step, then, sides.files, cores),
-                "recorded": partial(sides.plain, step, then, sides.recorded),
+                **{key: partial(sides.plain, step, then, loader) for key, loader in loaders.items()},
             },
             clips,
             rounds,

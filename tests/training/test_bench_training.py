@@ -71,8 +71,8 @@ def inputs(make: Callable[..., None], *arguments: Any) -> list[torch.Tensor]:
 
 def test_clip_by_clip_computes_the_same(sides: bench_training.Sides) -> None:
     ours = inputs(sides.pipeline)
-    plain = inputs(sides.plain, sides.files)
-    workers = inputs(sides.plain, sides.files, 1)
+    plain = inputs(sides.plain, sides.loader(sides.files))
+    workers = inputs(sides.plain, sides.loader(sides.files, 1))
     for mine, theirs, parallel in zip(ours, plain, workers, strict=True):
         # Float32 sums of 32,000 products in another order, seen through a logarithm near its offset.
         torch.testing.assert_close(mine, theirs, rtol=0, atol=2e-3)
