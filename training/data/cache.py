@@ -66,7 +66,7 @@ class SnippetCache:
         found = np.empty((len(snippets), self.waves.shape[1]), dtype=np.int16)
         for row, snippet in zip(found, snippets.tolist(), strict=True):
             if os.preadv(self._descriptor, [row], self.waves.offset + snippet * row.nbytes) != row.nbytes:
-                raise InputError(f"{self.waves.filename} was cut short: delete its folder, the next command builds it anew")
+                raise InputError(f"{self.waves.filename} was cut short: delete its folder, to have it built anew")
         return found
 
     @cached_property
