@@ -69,7 +69,7 @@ def _read(file: Path, published: Published) -> dict[str, Tensor]:
 
 
 def _shapes(arch: str, arguments: Mapping[str, Any], n_classes: int) -> Shapes:
-    with torch.device("meta"):
+    with torch.random.fork_rng(devices=[]):
         model = build_model(arch, arguments, n_classes)
     return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 
