@@ -158,7 +158,18 @@ def _notes(plan: Plan, workshop: Workshop, taught: bool, agree: bool) -> list[st
         notes[0] += " Teachers: the accuracy of what the row's teachers say together."
     if agree:
         notes[0] += " Teachers agree: how often two of them give the same answer."
-    return [*notes, *(_described(side) for side in workshop.sides)]
+    return [*notes, *_lengths(plan), *(_described(side) for side in workshop.sides)]
+
+
+def _lengths(plan: Plan) -> list[str]:
+    """How long was trained: a short training answers nothing, and a table travels without its command."""
+    lengths = []
+    for kind in ("student", "teacher"):
+        epochs = [cell.settings.epochs for cell in plan.cells if cell.settings is not None and cell.kind == kind]
+        if epochs:
+            upto = f" to {max(epochs)}" if max(epochs) > min(epochs) else ""
+            lengths.append(f"{kind}s for {min(epochs)}{upto} epochs")
+    return [f"Trained: {', '.join(lengths)}."] if lengths else []
 
 
 def _described(side: Side) -> str:

@@ -75,6 +75,7 @@ def test_what_an_experiment_leaves_behind(finished: Path) -> None:
     assert "Does a teacher help?" in table
     assert "| unseen devices" in table
     assert "heard through 2 microphones" in table
+    assert "Trained: students for 2 epochs, teachers for 2 epochs." in table
     assert "clip accuracy |" not in table  # files of one snippet: it is the accuracy
     assert (folder / "plot.png").read_bytes().startswith(b"\x89PNG")
     # Two students at two seeds and teachers of seeds 0 and 1, those of row `itself` among them.
