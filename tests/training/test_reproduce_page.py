@@ -37,7 +37,7 @@ def parsed(
     """(verb, its parsed arguments, the settings of a training) of each command, in the page's order; nothing is run."""
     monkeypatch.chdir(REPOSITORY)
     found: list[tuple[str, argparse.Namespace, TrainSettings | None]] = []
-    names = {"data.check", "train.teacher", "train.student", "train.qat", "evaluate", "export", "verify", "bench"}
+    names = {"data.check", "train.teacher", "train.student", "train.qat", "evaluate", "export", "verify"}
     for entry in entry_points(group="tinyscene.verbs"):
         if entry.name not in names:
             continue
@@ -65,7 +65,11 @@ def test_commands_parse_and_their_settings_load(
 ) -> None:
     verbs = [verb for verb, _, _ in parsed]
     assert verbs.count("train.teacher") == 6
-    assert {"data.check", "train.student", "train.qat", "export", "verify", "evaluate", "bench"} < set(verbs)
+    assert {"data.check", "train.student", "train.qat", "export", "verify", "evaluate"} < set(verbs)
+    targets = re.findall(r"^make (\S+)$", page(), re.MULTILINE)
+    makefile = (Path(__file__).parents[2] / "Makefile").read_text()
+    assert targets
+    assert all(f"\n{target}:" in makefile for target in targets)
     made: set[Path] = set()
     for verb, arguments, settings in parsed:
         used = [*getattr(arguments, "teacher", []), *getattr(arguments, "models", [])]
