@@ -64,13 +64,18 @@ def make_settings(kind: type[SettingsT], values: Mapping[str, tuple[Any, str]]) 
     return typing.cast(SettingsT, kind(**converted).resolve())
 
 
-def _read_section(file: Path, section: str) -> Mapping[str, Any]:
+def read_yaml(file: Path, what: str) -> Any:
+    """The plain values in a YAML `file`; raises `InputError` that calls it a `what` when it cannot be read."""
     try:
-        contents = yaml.safe_load(file.read_text())
+        return yaml.safe_load(file.read_text())
     except OSError as error:
-        raise InputError(f"cannot read the configuration {file}: {error.strerror}") from error
+        raise InputError(f"cannot read the {what} {file}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{file} is not valid YAML: {' '.join(str(error).split()):.200}") from error
+
+
+def _read_section(file: Path, section: str) -> Mapping[str, Any]:
+    contents = read_yaml(file, "configuration")
     if contents is None:
         return {}
     if not isinstance(contents, dict) or not all(isinstance(part, dict | None) for part in contents.values()):

@@ -6,9 +6,8 @@ import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import yaml
-
 from ..runtime.errors import InputError
+from .config import read_yaml
 
 
 def read_label_map(file: Path) -> dict[str, str]:
@@ -16,12 +15,7 @@ def read_label_map(file: Path) -> dict[str, str]:
 
     Raises `InputError` when it cannot be read or is no mapping of names to names.
     """
-    try:
-        contents = yaml.safe_load(file.read_text())
-    except OSError as error:
-        raise InputError(f"cannot read the label map {file}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} is not valid YAML: {' '.join(str(error).split()):.200}") from error
+    contents = read_yaml(file, "label map")
     if not isinstance(contents, dict) or not contents:
         raise InputError(f"{file}: expected a line `CORPUS SCENE: MODEL SCENE` for each scene")
     for scene, meant in contents.items():

@@ -9,9 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ...runtime.errors import InputError
+from ..config import read_yaml
 from .grid import OPTIONS, Grid, Member, Row, Teacher, check_keys, mapping_of, nearest, settings_of
 
 SHIPPED = Path(__file__).parent / "grids"
@@ -39,12 +38,7 @@ def read_grid(name: str, quick: bool = False) -> Grid:
         if file.suffix not in (".yaml", ".yml"):
             hint = nearest(name, shipped_grids())
             raise InputError(f"no experiment is called {name!r}: {hint}, or the path of a grid's .yaml file")
-    try:
-        contents = yaml.safe_load(file.read_text())
-    except OSError as error:
-        raise InputError(f"cannot read the grid {file}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} is not valid YAML: {' '.join(str(error).split()):.200}") from error
+    contents = read_yaml(file, "grid")
     return parse_grid(contents, file.stem, quick)
 
 
