@@ -197,12 +197,21 @@ def run_op(op: Op, inputs: list[Tensor], weight: Tensor | None, bias: Tensor | N
     elif op.kind == "MUL":
         y = x * inputs[1]
     elif op.kind == "AVERAGE_POOL_2D":
-        y = F.avg_pool2d(x, op.window, op.stride)
+        y = _average_pool(op, x)
     elif op.kind == "MEAN":
         y = x.mean([_NCHW_AXIS[axis] for axis in op.axes], keepdim=op.keep_dims)
     else:
         y = torch.rsqrt(x.clamp_min(1e-12))  # as in every writer: an energy of zero must not become infinite
     return F.relu(y) if op.relu else y
+
+
+def _average_pool(op: Op, x: Tensor) -> Tensor:
+    """The mean over each window; with SAME padding over what of it lies inside `x`, as TFLite counts."""
+    if op.padding == "VALID":
+        return F.avg_pool2d(x, op.window, op.stride)
+    pads = same_pads(op, x, op.window)
+    share = F.avg_pool2d(F.pad(torch.ones_like(x[:1, :1]), pads), op.window, op.stride)
+    return F.avg_pool2d(F.pad(x, pads), op.window, op.stride) / share
 
 
 def same_pads(op: Op, x: Tensor, kernel: Sequence[int]) -> tuple[int, int, int, int]:

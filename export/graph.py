@@ -27,18 +27,41 @@ KINDS = (
     "MEAN",
     "MUL",
     "RSQRT",
+    "QUANTIZE",  # from one quantisation to another, 8 or 16 bits
+    # The rest is only met in models of other converters.
+    "MAX_POOL_2D",
+    "FULLY_CONNECTED",
+    "RESHAPE",
+    "SOFTMAX",
 )
 
 #: Ops whose int8 kernel copies the input's scale and zero point instead of requantising.
-SAME_QUANT = ("PAD", "AVERAGE_POOL_2D")
+SAME_QUANT = ("PAD", "AVERAGE_POOL_2D", "MAX_POOL_2D", "RESHAPE")
+
+#: Ops with weights and a bias.
+WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 
 @dataclass(frozen=True)
 class Quant:
-    """Per-tensor quantisation, real = scale * (q - zero_point); `scale` is exactly a float32."""
+    """Per-tensor quantisation, real = scale * (q - zero_point); `scale` is exactly a float32.
+
+    `bits` is 8, or 16 for activations that int8 is too coarse for; then the zero point is 0.
+    """
 
     scale: float
     zero_point: int
+    bits: int = 8
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The integers that hold it: int8 or int16."""
+        return np.dtype(f"int{self.bits}")
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """The lowest and the highest integer."""
+        return -(1 << self.bits - 1), (1 << self.bits - 1) - 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,14 +73,21 @@ class Tensor:
     quant: Quant | None = None
     data: NDArray[Any] | None = None
 
+    @property
+    def stored_bytes(self) -> int:
+        """What the tensor takes on the device; a float graph's count as the int8 that they will be."""
+        bits = 8 if self.quant is None else self.quant.bits
+        return int(np.prod(self.shape)) * bits // 8
+
 
 @dataclass(frozen=True, eq=False)
 class Op:
-    """One op. `weight` is (out, kh, kw, in) for CONV_2D and (1, kh, kw, out) for DEPTHWISE_CONV_2D (multiplier 1).
+    """One op. `weight` is (out, kh, kw, in) for CONV_2D, (1, kh, kw, out) for DEPTHWISE_CONV_2D (multiplier 1) and
+    (out, in) for FULLY_CONNECTED.
 
-    float32 weights and bias in a float graph; int8 weights with `weight_scales` (out,) float32 and int32 bias at
-    input scale * weight scale in an int8 graph. `pads` is ((before, after) of frequency, of time) in zeros;
-    `relu` clamps the result at zero.
+    float32 weights and bias in a float graph; int8 weights with `weight_scales` (out,) float32 and a bias at
+    input scale * weight scale in an int8 graph: int32, or int64 where the input has 16 bits. `pads` is ((before,
+    after) of frequency, of time) in zeros; `relu` clamps the result at zero and, where there is a `ceiling`, there.
     """
 
     kind: str
@@ -67,12 +97,14 @@ class Op:
     bias: NDArray[Any] | None = None
     weight_scales: NDArray[np.float32] | None = None
     stride: tuple[int, int] = (1, 1)
-    padding: str = "VALID"  # or "SAME", which for stride 1 pads symmetrically
+    padding: str = "VALID"  # or "SAME", which for stride 1 pads symmetrically; pools leave what it adds out of the mean
     pads: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))
     window: tuple[int, int] = (1, 1)
     axes: tuple[int, ...] = ()
     keep_dims: bool = True
+    shape: tuple[int, ...] = ()  # what RESHAPE gives
     relu: bool = False
+    ceiling: float | None = None
 
     @property
     def name(self) -> str:
@@ -115,19 +147,9 @@ class Graph:
 
         Raises `InputError` naming the first tensor or op that breaks one.
         """
-        _check_tensors(self)
-        written = {self.input} | {tensor.name for tensor in self.tensors if tensor.data is not None}
-        for op in self.ops:
-            unknown = [name for name in op.inputs if name not in written]
-            if op.kind not in KINDS or unknown or op.output in written or op.output not in self.tensor:
-                raise InputError(f"graph {self.name}: op {op.name} ({op.kind}) is unknown or out of order: {unknown}")
-            shape = output_shape(op, [self.tensor[name].shape for name in op.inputs])
-            if shape != self.tensor[op.output].shape:
-                raise InputError(f"graph {self.name}: {op.name} gives {shape}, recorded {self.tensor[op.output].shape}")
-            _check_constants(self, op)
-            written.add(op.output)
-        if self.output not in written or len(written) != len(self.tensors):
-            raise InputError(f"graph {self.name}: tensors {sorted(set(self.tensor) - written)} are never written")
+        from .graph_check import check
+
+        check(self)
         return self
 
     def costs(self) -> list[LayerCost]:
@@ -143,21 +165,23 @@ class Graph:
                 if extra:
                     costs.append(LayerCost(op.name, extra, 0, extra))
                 continue
-            positions = int(np.prod(self.tensor[op.output].shape[1:3]))
+            shape = self.tensor[op.output].shape
+            positions = int(np.prod(shape[1:3])) if len(shape) == 4 else 1
             biases = 0 if op.bias is None else op.bias.size
+            bias_bytes = biases * (8 if op.bias is not None and op.bias.dtype == np.int64 else 4)
             costs.append(
-                LayerCost(op.name, op.weight.size + biases, op.weight.size * positions, op.weight.size + 4 * biases)
+                LayerCost(op.name, op.weight.size + biases, op.weight.size * positions, op.weight.size + bias_bytes)
             )
         return costs
 
     def peak_activation_bytes(self) -> int:
-        """Least int8 activation memory of a plan that runs one op after another, no buffer reused in place."""
+        """Least activation memory of a plan that runs one op after another, no buffer reused in place."""
         last = {name: index for index, op in enumerate(self.ops) for name in op.inputs}
         last[self.output] = len(self.ops)
         live, peak = {self.input}, 0
         for index, op in enumerate(self.ops):
             live.add(op.output)
-            peak = max(peak, sum(int(np.prod(self.tensor[name].shape)) for name in live))
+            peak = max(peak, sum(self.tensor[name].stored_bytes for name in live))
             live = {name for name in live if last.get(name, -1) > index}
         return peak
 
@@ -189,94 +213,11 @@ def quant_source(graph: Graph) -> dict[str, str]:
     return source
 
 
-def output_shape(op: Op, shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
-    """Shape that `op` gives for input `shapes` (NHWC); raises `InputError` when they do not fit the op."""
-    first = shapes[0]
-    if op.kind in ("ADD", "MUL"):
-        try:
-            return tuple(np.broadcast_shapes(*shapes))
-        except ValueError:
-            raise InputError(f"{op.name}: {op.kind} cannot join shapes {shapes}") from None
-    if op.kind == "RSQRT":
-        return first
-    if len(first) != 4:
-        raise InputError(f"{op.name}: {op.kind} needs a 4-D input, got {first}")
-    if op.kind == "MEAN":
-        if op.keep_dims:
-            return tuple(1 if axis in op.axes else size for axis, size in enumerate(first))
-        return tuple(size for axis, size in enumerate(first) if axis not in op.axes)
-    n, height, width, channels = first
-    if op.kind == "PAD":
-        return (n, height + sum(op.pads[0]), width + sum(op.pads[1]), channels)
-    kernel = op.window if op.weight is None else op.weight.shape[1:3]
-    if op.weight is not None:
-        fits = op.weight.shape[3] == channels and (op.kind == "CONV_2D" or op.weight.shape[0] == 1)
-        if op.weight.ndim != 4 or not fits:
-            raise InputError(f"{op.name}: weight {op.weight.shape} does not fit {channels} input channels")
-        channels = op.weight.shape[0] if op.kind == "CONV_2D" else channels
-    same = op.padding == "SAME"
-    sides = [
-        -(-size // step) if same else (size - k) // step + 1
-        for size, k, step in zip((height, width), kernel, op.stride, strict=True)
-    ]
-    if min(sides) < 1:
-        raise InputError(f"{op.name}: window {kernel} is larger than its input {first}")
-    return (n, sides[0], sides[1], channels)
-
-
 def _quant_of(graph: Graph, name: str) -> Quant:
     quant = graph.tensor[name].quant
     if quant is None:
         raise InputError(f"graph {graph.name} is float: quantise it first")
     return quant
-
-
-def _check_tensors(graph: Graph) -> None:
-    if len(graph.tensor) != len(graph.tensors) or not {graph.input, graph.output} <= set(graph.tensor):
-        raise InputError(f"graph {graph.name}: tensor names repeat, or the input or output is missing")
-    for tensor in graph.tensors:
-        if not tensor.shape or min(tensor.shape) < 1:
-            raise InputError(f"graph {graph.name}: tensor {tensor.name} has shape {tensor.shape}")
-        if (tensor.quant is not None) != graph.is_int8:
-            raise InputError(f"graph {graph.name}: tensor {tensor.name} mixes float and int8")
-        if tensor.quant is not None:
-            scale = tensor.quant.scale
-            exact = np.isfinite(scale) and scale > 0 and float(np.float32(scale)) == scale
-            if not exact or not -128 <= tensor.quant.zero_point <= 127:
-                raise InputError(f"graph {graph.name}: tensor {tensor.name} has impossible quantisation {tensor.quant}")
-        if tensor.data is not None:
-            _check_array(graph, tensor.name, tensor.data, np.int8 if graph.is_int8 else np.float32, tensor.shape)
-
-
-def _check_constants(graph: Graph, op: Op) -> None:
-    source, quant = graph.tensor[op.inputs[0]].quant, graph.tensor[op.output].quant
-    if op.kind in SAME_QUANT and source != quant:
-        raise InputError(f"graph {graph.name}: {op.name} ({op.kind}) must keep its input's quantisation {source}")
-    if op.kind == "AVERAGE_POOL_2D" and op.padding != "VALID":
-        raise InputError(f"graph {graph.name}: {op.name}: pools take no padding (torch and TFLite would differ)")
-    if op.kind == "RSQRT" and source is not None and source.zero_point != -128:
-        raise InputError(f"graph {graph.name}: {op.name}: RSQRT reads values below zero (zero point must be -128)")
-    if op.kind not in ("CONV_2D", "DEPTHWISE_CONV_2D"):
-        return
-    if op.weight is None or op.bias is None:
-        raise InputError(f"graph {graph.name}: {op.name} lacks its weight or bias")
-    channels = graph.tensor[op.output].shape[3]
-    _check_array(graph, op.name, op.weight, np.int8 if graph.is_int8 else np.float32, op.weight.shape)
-    _check_array(graph, op.name, op.bias, np.int32 if graph.is_int8 else np.float32, (channels,))
-    if graph.is_int8:
-        if op.weight_scales is None or op.weight.min() < -127:
-            raise InputError(f"graph {graph.name}: {op.name}: int8 weights need scales and must lie in -127..127")
-        _check_array(graph, op.name, op.weight_scales, np.float32, (channels,))
-        if op.weight_scales.min() <= 0:
-            raise InputError(f"graph {graph.name}: {op.name} has a weight scale that is not positive")
-
-
-def _check_array(graph: Graph, name: str, array: NDArray[Any], dtype: Any, shape: tuple[int, ...]) -> None:
-    if array.dtype != dtype or array.shape != shape or not np.isfinite(array).all():
-        raise InputError(
-            f"graph {graph.name}: constant of {name} is {array.dtype} {array.shape} (or not finite), "
-            f"expected {np.dtype(dtype)} {shape}"
-        )
 
 
 def _differing(name: str, mine: Tensor | Op, theirs: Tensor | Op) -> list[str]:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .graph import Graph, Op, Tensor, output_shape
+from .graph import Graph, Op, Tensor
+from .graph_check import output_shape
 
 
 class GraphBuilder:

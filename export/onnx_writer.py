@@ -104,7 +104,8 @@ class _Writer:
                 self._node("Pad", [*inputs, self._initializer(f"{op.name}/pads", _all_axes(pads))], f"{output}/padded")
                 inputs, pads = [f"{output}/padded"], [0, 0, 0, 0]
             values = {"kernel_shape": kernel, "strides": list(op.stride), "pads": pads}
-            self._node("AveragePool", inputs, output, count_include_pad=1, **values)
+            counted = int(op.padding == "VALID")  # what a PAD added is part of the mean, what SAME adds is not
+            self._node("AveragePool", inputs, output, count_include_pad=counted, **values)
         elif op.kind == "MEAN":
             axes = [{1: 2, 2: 3, 3: 1}[axis] for axis in op.axes]
             self._node("ReduceMean", inputs, output, axes=axes, keepdims=int(op.keep_dims))

@@ -67,7 +67,7 @@ def test_one_changed_bit_is_a_difference(graph: Graph) -> None:
         (lambda g: with_op(g, 0, weight_scales=None), "need scales"),
         (lambda g: with_op(g, 0, weight_scales=np.zeros(2, np.float32)), "not positive"),
         (lambda g: with_op(g, 0, weight=np.zeros((2, 3, 3, 5), np.int8)), "does not fit 1 input channels"),
-        (lambda g: with_op(g, 0, kind="SOFTMAX"), "unknown or out of order"),
+        (lambda g: with_op(g, 0, kind="EXP"), "unknown or out of order"),
         (lambda g: with_op(g, 1, inputs=("nowhere",)), "out of order"),
         (lambda g: Graph(g.name, g.tensors, g.ops[::-1], g.input, g.output), "out of order"),
         (lambda g: Graph(g.name, g.tensors, g.ops[:1], g.input, g.output), "never written"),
