@@ -11,8 +11,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from ..runtime.budget import Budget, LayerCost
 from ..runtime.bundle import MANIFEST, Bundle, Quantization, load_bundle, write_bundle
 from ..runtime.errors import GateError, InputError
@@ -22,28 +20,14 @@ from ..training.models.counts import layer_costs, totals
 from ..training.run import WEIGHTS, Run
 from .card import write_card
 from .clips import Clips
+from .conversion import Conversion, ExportOptions, convert
 from .fake_quant import GraphNet, dequantized
-from .freeze import freeze_norm
 from .golden import choose_clips, dump_golden, make_golden
 from .graph import Graph
-from .lower import lower
 from .onnx_writer import write_onnx
-from .ptq import quantize_calibrated
-from .qat import MODEL
 from .scores import Scores, predictor, score_engines
-from .tflite_reader import read_tflite
 from .tflite_writer import write_tflite
 from .verify import Check, passed, verify_bundle
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """How to make the bundle."""
-
-    ptq: bool = False
-    calibrator: str = "mse"
-    norm: str | None = None  # "frozen": freeze the global response normalisation of a `grn` run
-    budget: Budget | None = None
 
 
 @dataclass(frozen=True)
@@ -63,19 +47,6 @@ class Sizes:
 
 
 @dataclass(frozen=True, eq=False)
-class Artefact:
-    """The networks and costs that a bundle is made of."""
-
-    run: Run
-    model: nn.Module  # the float network the int8 one stands for
-    arguments: Mapping[str, Any]
-    float_graph: Graph
-    graph: Graph
-    method: str  # "qat" or "ptq"
-    calibration: str
-
-
-@dataclass(frozen=True, eq=False)
 class Exported:
     """A finished bundle with what was found while making it."""
 
@@ -83,37 +54,6 @@ class Exported:
     sizes: Sizes
     checks: list[Check]
     scores: Scores | None
-
-
-def check_request(run: Run, options: ExportOptions) -> None:
-    """Raise `InputError` when `run` cannot be quantised as `options` ask, before any clip is read for it."""
-    tuned = run.kind == "qat" and not options.ptq
-    if tuned and options.norm is not None:
-        raise InputError(f"{run.path} is a qat run, its normalisation is settled: leave out --norm")
-    if not tuned and not options.ptq:
-        raise InputError(
-            f"{run.path} is a {run.kind} run without int8 scales: fine-tune it with `tinyscene train qat {run.path}`, "
-            "or add --ptq to calibrate only"
-        )
-
-
-def quantized(run: Run, clips: Clips, options: ExportOptions) -> Artefact:
-    """The int8 graph of `run`: the one its fine-tuning left, or with `options.ptq` one calibrated on `clips`."""
-    check_request(run, options)
-    spec = run.frontend
-    shape = (spec.n_mels, spec.n_frames())
-    if not options.ptq:
-        graph = read_tflite(run.file(MODEL).read_bytes(), str(run.path / MODEL))
-        model = run.build()
-        calibration = str(run.provenance.get("calibration", "unknown"))
-        return Artefact(run, model, run.arguments, lower(model, *shape), graph, "qat", calibration)
-    if options.norm == "frozen":
-        model, arguments = freeze_norm(run, clips.log_mel)
-    else:
-        model, arguments = run.build(), dict(run.arguments)
-    float_graph = lower(model, *shape)
-    graph = quantize_calibrated(float_graph, clips.log_mel, options.calibrator).graph
-    return Artefact(run, model, arguments, float_graph, graph, "ptq", f"{clips.origin}, {options.calibrator}")
 
 
 def export(
@@ -126,7 +66,7 @@ def export(
     """
     if out.exists() and not (out / MANIFEST).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists and is not a bundle: choose another --out")
-    artefact = quantized(run, clips, options)
+    artefact = convert(run, clips, options)
     spec = run.frontend
     unfolded = layer_costs(artefact.model, spec.n_mels, spec.n_frames())
     check_budget(unfolded, artefact.graph.costs(), options.budget)
@@ -160,7 +100,7 @@ def check_budget(unfolded: list[LayerCost], artefact: list[LayerCost], budget: B
         budget.check(artefact, fix)
 
 
-def _golden(artefact: Artefact, clips: Clips, model: bytes) -> bytes:
+def _golden(artefact: Conversion, clips: Clips, model: bytes) -> bytes:
     float_logits = predictor(artefact.model)
     waves = clips.wave[choose_clips(float_logits(clips.log_mel))]
     exact = predictor(GraphNet(dequantized(artefact.graph)))
@@ -187,7 +127,7 @@ def _sizes(unfolded: list[LayerCost], graph: Graph, files: Mapping[str, bytes]) 
 def _write(
     path: Path,
     name: str,
-    artefact: Artefact,
+    artefact: Conversion,
     sizes: Sizes,
     files: Mapping[str, bytes],
     budget: Budget | None,

@@ -73,7 +73,8 @@ def _export(arguments: argparse.Namespace, output: Output) -> None:
     require("flatbuffers", "export")
     from ..runtime.budget import preset
     from ..training.run import load_run
-    from .artefact import ExportOptions, check_request, export
+    from .artefact import export
+    from .conversion import ExportOptions, check_request
 
     run = load_run(arguments.run)
     budget = None if arguments.budget == "none" else preset(arguments.budget)

@@ -1,0 +1,1 @@
+"""What a bundle delivers and why, as one page that needs no network."""

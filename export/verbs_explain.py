@@ -1,0 +1,22 @@
+"""The verb `explain`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..runtime.cli import Verb
+from ..runtime.errors import InputError
+from ..runtime.output import Output
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, metavar="MODEL")
+
+
+def _run(arguments: argparse.Namespace, output: Output) -> int:
+    raise InputError("not built yet")
+
+
+EXPLAIN = Verb("where quantisation loses accuracy, layer by layer", "tinyscene explain build/bundle", _arguments, _run)
+WATERFALL = Verb("accuracy from the teacher to each engine", "tinyscene waterfall build/bundle", _arguments, _run)
