@@ -15,6 +15,7 @@ from torch import nn
 from ..runtime.errors import InputError
 from ..training.models.cp_mobile import Block, ConvBn, CPMobile
 from ..training.models.norm import GRN, FrozenGRN
+from ..training.models.padding import SameAvgPool2d, SameConv2d
 from .graph import Graph
 from .graph_builder import GraphBuilder
 
@@ -129,6 +130,9 @@ def _shortcut(builder: GraphBuilder, name: str, x: str, block: Block) -> str:
     if block.pool is None:
         return x
     stride = block.depthwise.conv.stride
+    if isinstance(block.pool, SameAvgPool2d):
+        same = {"window": block.pool.kernel_size, "stride": stride, "padding": "SAME"}
+        return builder.add("AVERAGE_POOL_2D", f"{name}.shortcut", x, **same)
     padded = _pad(builder, f"{name}.shortcut_pad", x, (3, 3), stride, (1, 1))
     # Padding first and no padding in the pool: torch counts the zeros at the border, TFLite's SAME would not.
     return builder.add("AVERAGE_POOL_2D", f"{name}.shortcut", padded, window=(3, 3), stride=stride)
@@ -140,7 +144,9 @@ def _convolution(
     conv = layer.conv
     padding = "VALID"
     assert isinstance(conv.padding, tuple)
-    if conv.padding != (0, 0):
+    if isinstance(conv, SameConv2d):
+        padding = "SAME"
+    elif conv.padding != (0, 0):
         if conv.stride == (1, 1):
             padding = "SAME"  # symmetric for stride 1, as torch pads
         else:

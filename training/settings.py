@@ -138,6 +138,7 @@ class NetworkSettings(TrainSettings):
     channels_multiplier: float | None = None  # cpm
     expansion_rate: float | None = None  # cpm
     norm: str | None = None  # cpm: "none", "frozen", "grn"
+    padding: str | None = None  # cpm, where a window strides: "symmetric", "same"
     rho: int | None = None  # cpr: receptive field
     hidden: int | None = None  # crnn: width of the recurrent layer
     width: float | None = None  # mn
@@ -166,6 +167,8 @@ class NetworkSettings(TrainSettings):
         self._check_choice("budget", ("none", *PRESETS))
         if self.norm is not None:
             self._check_choice("norm", ("none", "frozen", "grn"))
+        if self.padding is not None:
+            self._check_choice("padding", ("symmetric", "same"))
         for key, value in self.given_arguments().items():
             if not isinstance(value, str) and value < (0 if key.startswith("patchout") else 1e-3):
                 raise InputError(f"{key} is {value}, expected a positive number")

@@ -13,14 +13,20 @@ from torch import nn
 
 from tinyscene.export.fake_quant import GraphNet
 from tinyscene.export.freeze import freeze_norm
+from tinyscene.export.golden import run_layers
 from tinyscene.export.graph import Graph
+from tinyscene.export.graph_builder import GraphBuilder
 from tinyscene.export.lower import lower
 from tinyscene.export.onnx_writer import write_onnx
+from tinyscene.export.quantize import quantize as quantize_graph
+from tinyscene.export.tflite_writer import write_tflite
 from tinyscene.export.verify import run_onnx
 from tinyscene.runtime.errors import InputError
+from tinyscene.runtime.int8 import dequantize, quantize
 from tinyscene.training.models.cp_mobile import CPMobile
 from tinyscene.training.models.cp_resnet import CPResNet
 from tinyscene.training.models.norm import normalizer
+from tinyscene.training.models.padding import SameAvgPool2d, SameConv2d
 from tinyscene.training.run import Run
 
 
@@ -39,9 +45,11 @@ def assert_same_everywhere(model: CPMobile, graph: Graph, clips: NDArray[np.floa
 
 @pytest.mark.parametrize("norm", ["none", "frozen", "grn"])
 @pytest.mark.parametrize("strides", [{"b2": (2, 2), "b4": (2, 1)}, {"b2": (1, 1), "b3": (1, 2), "b4": (2, 1)}])
-@pytest.mark.parametrize("size", [(64, 32), (50, 33)])
-def test_all_three_give_the_same_logits(norm: str, strides: dict[str, tuple[int, int]], size: tuple[int, int]) -> None:
-    model = lively(norm, seed=5, strides=strides)
+@pytest.mark.parametrize(("size", "padding"), [((64, 32), "symmetric"), ((50, 33), "symmetric"), ((49, 34), "same")])
+def test_all_three_give_the_same_logits(
+    norm: str, strides: dict[str, tuple[int, int]], size: tuple[int, int], padding: str
+) -> None:
+    model = lively(norm, seed=5, strides=strides, padding=padding)
     assert_same_everywhere(model, lower(model, *size), mels(3, *size))
 
 
@@ -49,6 +57,32 @@ def test_frozen_norm_costs_no_op() -> None:
     kinds = [op.kind for op in lower(lively("frozen"), 64, 32).ops]
     assert kinds == [op.kind for op in lower(lively("none"), 64, 32).ops]
     assert set(kinds) == {"PAD", "CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "AVERAGE_POOL_2D", "MEAN"}
+
+
+@pytest.mark.parametrize("stride", [(2, 2), (2, 1)])
+@pytest.mark.parametrize("size", [(8, 6), (9, 7)])
+def test_same_padding_costs_no_op_and_is_what_tflite_understands_by_it(
+    size: tuple[int, int], stride: tuple[int, int]
+) -> None:
+    model = lively(padding="same")
+    kinds = {op.kind for op in lower(model, 64, 32).ops}
+    assert kinds == {"CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "AVERAGE_POOL_2D", "MEAN"}
+    conv = SameConv2d(1, 1, 3, stride=stride, bias=False)
+    builder = GraphBuilder("same", "in", (1, *size, 1))
+    x = builder.add("AVERAGE_POOL_2D", "pool", "in", window=(3, 3), stride=stride, padding="SAME")
+    weight = conv.weight.detach().permute(0, 2, 3, 1).numpy()
+    bias = np.zeros(1, np.float32)
+    builder.add("CONV_2D", "out", x, weight=weight, bias=bias, stride=stride, padding="SAME")
+    graph = quantize_graph(builder.build(), {"in": (-2.0, 2.0), "out": (-2.0, 2.0)})
+    log_mel = mels(1, *size)[0]
+    quant = graph.input_quant
+    layers = run_layers(write_tflite(graph), quantize(log_mel, quant.scale, quant.zero_point))
+    with torch.inference_mode():
+        pooled = SameAvgPool2d(3, stride)(torch.from_numpy(log_mel)[None, None])
+        expected = {"pool": pooled, "out": conv(pooled)}
+    for name, values in expected.items():
+        found = dequantize(layers[name], quant.scale, quant.zero_point)[0, :, :, 0]
+        np.testing.assert_allclose(found, values[0, 0].numpy(), atol=3 * quant.scale)
 
 
 def test_gains_that_are_not_positive_become_a_product() -> None:

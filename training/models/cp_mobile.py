@@ -12,6 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .norm import make_norm
+from .padding import SameAvgPool2d, SameConv2d
+
+PADDINGS = ("symmetric", "same")
 
 STRIDES: Mapping[str, Sequence[int]] = {"b2": (2, 2), "b4": (2, 1)}
 
@@ -23,15 +26,26 @@ def make_divisible(width: float, divisor: int = 8) -> int:
 
 
 class ConvBn(nn.Module):
-    """Convolution without bias (`conv`, "same" padding for odd kernels) and batch norm (`bn`)."""
+    """Convolution without bias (`conv`, output as large as input / stride) and batch norm (`bn`).
+
+    `same` chooses SAME padding where that differs from torch's, which is where a stride is not 1.
+    """
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int = 1, stride: int | tuple[int, int] = 1, groups: int = 1
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int = 1,
+        stride: tuple[int, int] = (1, 1),
+        groups: int = 1,
+        same: bool = False,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(
-            inputs, outputs, kernel, stride=stride, padding=(kernel - 1) // 2, groups=groups, bias=False
-        )
+        if same and stride != (1, 1):
+            self.conv: nn.Conv2d = SameConv2d(inputs, outputs, kernel, stride=stride, groups=groups, bias=False)
+        else:
+            padding = (kernel - 1) // 2
+            self.conv = nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=padding, groups=groups, bias=False)
         self.bn = nn.BatchNorm2d(outputs)
         nn.init.kaiming_normal_(self.conv.weight, mode="fan_out")
 
@@ -52,15 +66,19 @@ class ConvBnRelu(ConvBn):
 class Block(nn.Module):
     """1x1 expand, 3x3 depthwise, 1x1 project; a residual when the width stays; normalisation; ReLU."""
 
-    def __init__(self, inputs: int, outputs: int, expansion_rate: float, stride: tuple[int, int], norm: str) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, expansion_rate: float, stride: tuple[int, int], norm: str, same: bool = False
+    ) -> None:
         super().__init__()
         hidden = make_divisible(inputs * expansion_rate)
         self.expand = ConvBnRelu(inputs, hidden)
-        self.depthwise = ConvBnRelu(hidden, hidden, kernel=3, stride=stride, groups=hidden)
+        self.depthwise = ConvBnRelu(hidden, hidden, kernel=3, stride=stride, groups=hidden, same=same)
         self.project = ConvBn(hidden, outputs)
         self.residual = inputs == outputs
         # The residual has to shrink with the block; a 3x3 mean has the depthwise convolution's geometry.
-        self.pool = nn.AvgPool2d(3, stride=stride, padding=1) if self.residual and stride != (1, 1) else None
+        self.pool: nn.Module | None = None
+        if self.residual and stride != (1, 1):
+            self.pool = SameAvgPool2d(3, stride) if same else nn.AvgPool2d(3, stride=stride, padding=1)
         self.norm = make_norm(norm, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -75,7 +93,8 @@ class CPMobile(nn.Module):
     """The student: (batch, 1, n_mels, n_frames) log-mel -> (batch, n_classes) logits.
 
     `strides` maps blocks, counted from "b1" through all stages, to (frequency, time) strides; `norm` is the form of
-    normalisation after each block: "none", "grn" (no integer target runs it whole) or "frozen" (folds away).
+    normalisation after each block: "none", "grn" (no integer target runs it whole) or "frozen" (folds away). `padding`
+    is how strided windows meet the borders: "symmetric" as torch and the published weights do, "same" as TFLite does.
     """
 
     def __init__(
@@ -87,8 +106,12 @@ class CPMobile(nn.Module):
         strides: Mapping[str, Sequence[int]] = STRIDES,
         blocks_per_stage: Sequence[int] = (3, 2, 1),
         norm: str = "none",
+        padding: str = "symmetric",
     ) -> None:
         super().__init__()
+        if padding not in PADDINGS:
+            raise ValueError(f"padding is {padding!r}, expected one of {', '.join(PADDINGS)}")
+        same = padding == "same"
         base = make_divisible(base_channels)
         # The first stage keeps the base width: its multiplier is to the power 0.
         widths = [make_divisible(base * channels_multiplier**stage) for stage in range(len(blocks_per_stage))]
@@ -96,11 +119,14 @@ class CPMobile(nn.Module):
         numbers = {f"b{index + 1}" for index in range(len(outputs))}
         if not set(strides) <= numbers:
             raise ValueError(f"strides name {sorted(set(strides) - numbers)}, the blocks are b1 to b{len(outputs)}")
-        self.stem = nn.Sequential(ConvBnRelu(1, base // 4, 3, stride=2), ConvBnRelu(base // 4, base, 3, stride=2))
+        self.stem = nn.Sequential(
+            ConvBnRelu(1, base // 4, 3, stride=(2, 2), same=same),
+            ConvBnRelu(base // 4, base, 3, stride=(2, 2), same=same),
+        )
         self.blocks = nn.ModuleList()
         for index, (width_in, width_out) in enumerate(zip([base, *outputs], outputs, strict=False)):
             frequency, time = strides.get(f"b{index + 1}", (1, 1))
-            self.blocks.append(Block(width_in, width_out, expansion_rate, (int(frequency), int(time)), norm))
+            self.blocks.append(Block(width_in, width_out, expansion_rate, (int(frequency), int(time)), norm, same))
         self.head = ConvBn(outputs[-1], n_classes)
 
     def forward(self, log_mel: Tensor) -> Tensor:

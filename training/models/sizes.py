@@ -15,7 +15,13 @@ from ...runtime.errors import InputError
 #: Architecture -> its constructor's arguments with their defaults; n_classes apart, and what no setting changes.
 DEFAULTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
-        "cpm": {"base_channels": 32, "channels_multiplier": 2.3, "expansion_rate": 3.0, "norm": "none"},
+        "cpm": {
+            "base_channels": 32,
+            "channels_multiplier": 2.3,
+            "expansion_rate": 3.0,
+            "norm": "none",
+            "padding": "symmetric",
+        },
         "cpr": {"base_channels": 32, "rho": 8},
         "passt": {
             "dim": 64,
