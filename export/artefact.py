@@ -22,12 +22,14 @@ from .card import write_card
 from .clips import Clips
 from .conversion import Conversion, ExportOptions, convert
 from .fake_quant import GraphNet, dequantized
+from .forms import Form, predictor
 from .golden import choose_clips, dump_golden, make_golden
 from .graph import Graph
 from .onnx_writer import write_onnx
-from .scores import Scores, predictor, score_engines
+from .steps import Waterfall
 from .tflite_writer import write_tflite
 from .verify import Check, passed, verify_bundle
+from .waterfall import measure_waterfall
 
 
 @dataclass(frozen=True)
@@ -53,16 +55,23 @@ class Exported:
     bundle: Bundle
     sizes: Sizes
     checks: list[Check]
-    scores: Scores | None
+    waterfall: Waterfall | None
 
 
 def export(
-    run: Run, out: Path, clips: Clips, options: ExportOptions, output: Output, data: TrainingData | None = None
+    run: Run,
+    out: Path,
+    clips: Clips,
+    options: ExportOptions,
+    output: Output,
+    data: TrainingData | None = None,
+    max_drop: float | None = None,
 ) -> Exported:
     """Make the bundle of `run` at `out`, whole and verified, or not at all.
 
-    With `data` every engine is scored on its evaluation side. Raises `GateError` when the artefact breaks the budget
-    or an engine disagrees with the golden vectors; an older bundle at `out` is then left as it was.
+    With `data` every engine is scored on its evaluation side. Raises `GateError` when the artefact breaks the budget,
+    an engine disagrees with the golden vectors, or int8 loses more than `max_drop` of the float network's accuracy
+    (a fraction); an older bundle at `out` is then left as it was.
     """
     if out.exists() and not (out / MANIFEST).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists and is not a bundle: choose another --out")
@@ -85,11 +94,17 @@ def export(
         if not passed(checks):
             failed = "; ".join(f"{check.name}: {check.detail}" for check in checks if check.passed is False)
             raise GateError(f"the bundle was not written, its verification failed: {failed}")
-        scores = None if data is None else score_engines(bundle, artefact.model, artefact.graph, data, output)
+        waterfall = (
+            None
+            if data is None
+            else measure_waterfall(bundle, data, output, graph=artefact.graph, floats=[_float_form(artefact)])
+        )
+        if waterfall is not None and max_drop is not None:
+            waterfall.check_drop(max_drop)
     finally:
         shutil.rmtree(trial, ignore_errors=True)
-    _write(out, out.name, artefact, sizes, files, options.budget, scores, checks)
-    return Exported(load_bundle(out), sizes, checks, scores)
+    _write(out, out.name, artefact, sizes, files, options.budget, waterfall, checks)
+    return Exported(load_bundle(out), sizes, checks, waterfall)
 
 
 def check_budget(unfolded: list[LayerCost], artefact: list[LayerCost], budget: Budget | None) -> None:
@@ -98,6 +113,12 @@ def check_budget(unfolded: list[LayerCost], artefact: list[LayerCost], budget: B
         fix = "train a narrower student (a smaller base_channels)"
         budget.check(unfolded, fix)
         budget.check(artefact, fix)
+
+
+def _float_form(artefact: Conversion) -> Form:
+    run = artefact.run
+    name = f"float, torch ({run.path.name})"
+    return Form("float", name, run.labels, run.frontend, None, lambda: predictor(artefact.model))
 
 
 def _golden(artefact: Conversion, clips: Clips, model: bytes) -> bytes:
@@ -131,11 +152,11 @@ def _write(
     sizes: Sizes,
     files: Mapping[str, bytes],
     budget: Budget | None,
-    scores: Scores | None,
+    waterfall: Waterfall | None,
     checks: list[Check],
 ) -> Bundle:
     run, graph = artefact.run, artefact.graph
-    metrics: dict[str, Any] = {} if scores is None else scores.to_dict()
+    metrics: dict[str, Any] = {} if waterfall is None else waterfall.to_dict()
     provenance = {
         "run": run.path.name,
         "run_kind": run.kind,

@@ -64,6 +64,12 @@ def _export_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--budget", choices=("none", *PRESETS), default="default", help="limits that the artefact has to keep"
     )
+    parser.add_argument(
+        "--max-drop",
+        type=float,
+        metavar="FRACTION",
+        help="with --data: exit code 1 when int8 loses more accuracy than this against the float network",
+    )
     add_data_arguments(parser, required=False)
 
 
@@ -80,9 +86,11 @@ def _export(arguments: argparse.Namespace, output: Output) -> None:
     budget = None if arguments.budget == "none" else preset(arguments.budget)
     options = ExportOptions(arguments.ptq, arguments.calibrator, arguments.norm, budget)
     check_request(run, options)
+    if arguments.max_drop is not None and arguments.data is None:
+        raise InputError("--max-drop compares accuracies: add --data DIR")
     data = _data(arguments, output)
     clips = _clips(arguments, run, data, output)
-    _report_export(export(run, arguments.out, clips, options, output, data), output)
+    _report_export(export(run, arguments.out, clips, options, output, data, arguments.max_drop), output)
 
 
 def _data(arguments: argparse.Namespace, output: Output) -> TrainingData | None:
@@ -121,8 +129,8 @@ def _report_export(exported: Exported, output: Output) -> None:
         f"{sizes.weight_bytes:,} bytes of weights, {sizes.peak_activation_bytes:,} bytes of activations at most",
         f"budget: {'none asked for' if kept is None else f'{kept}, kept'}",
     ]
-    if exported.scores is not None:
-        text += ["", exported.scores.table()]
+    if exported.waterfall is not None:
+        text += ["", exported.waterfall.table()]
     text += ["", *lines(exported.checks)]
     output.record(
         "tinyscene.export/1",
@@ -131,7 +139,7 @@ def _report_export(exported: Exported, output: Output) -> None:
         method=bundle.quantization.method,
         sizes=asdict(sizes),
         budget=kept,
-        scores=None if exported.scores is None else exported.scores.to_dict(),
+        waterfall=None if exported.waterfall is None else exported.waterfall.to_dict(),
         checks=[asdict(check) for check in exported.checks],
         verified=True,
     )

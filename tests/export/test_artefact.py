@@ -121,18 +121,18 @@ def test_export_says_what_it_made(
     (record,) = records(capsys)
     assert record["schema"] == "tinyscene.export/1"
     assert record["verified"] is True
-    rows = {row["name"]: row for row in record["scores"]["rows"]}  # type: ignore[index]
+    rows = {row["name"]: row for row in record["waterfall"]["rows"]}  # type: ignore[index]
     assert list(rows) == [
-        "float, torch",
+        "float, torch (qat)",
+        "folded, float ONNX",
         "int8, torch fake-quant",
         "int8, LiteRT reference",
         "int8, LiteRT default",
         "int8, ONNX QDQ",
-        "float, ONNX",
     ]
-    assert rows["float, torch"]["agreement"] == rows["float, ONNX"]["agreement"] == 1.0
+    assert rows["float, torch (qat)"]["agreement"] == rows["folded, float ONNX"]["agreement"] == 1.0
     assert all(0 <= row["accuracy"] <= 1 and row["agreement"] >= 0.5 for row in rows.values())
-    assert record["scores"]["snippets"] == record["scores"]["scored"] == 12  # type: ignore[index]
+    assert record["waterfall"]["snippets"] == record["waterfall"]["scored"] == 12  # type: ignore[index]
     sizes = record["sizes"]
     assert sizes["tflite_bytes"] == (out / "model.tflite").stat().st_size  # type: ignore[index]
     assert sizes["parameters"] > sizes["artefact_parameters"]  # type: ignore[index] # batch norm is gone
