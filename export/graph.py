@@ -174,16 +174,20 @@ class Graph:
             )
         return costs
 
-    def peak_activation_bytes(self) -> int:
-        """Least activation memory of a plan that runs one op after another, no buffer reused in place."""
+    def live_activation_bytes(self) -> list[int]:
+        """Activation memory while each op runs, in a plan that runs one after another and reuses no buffer in place."""
         last = {name: index for index, op in enumerate(self.ops) for name in op.inputs}
         last[self.output] = len(self.ops)
-        live, peak = {self.input}, 0
+        live, held = {self.input}, []
         for index, op in enumerate(self.ops):
             live.add(op.output)
-            peak = max(peak, sum(self.tensor[name].stored_bytes for name in live))
+            held.append(sum(self.tensor[name].stored_bytes for name in live))
             live = {name for name in live if last.get(name, -1) > index}
-        return peak
+        return held
+
+    def peak_activation_bytes(self) -> int:
+        """The most activation memory that any op needs, see `live_activation_bytes`."""
+        return max(self.live_activation_bytes(), default=0)
 
     def differences(self, other: Graph) -> list[str]:
         """One line for each thing in which two graphs differ, bit for bit; empty when they are the same."""
