@@ -21,7 +21,7 @@ class Output:
         With `text=None` nothing is printed for a person.
         """
         if self.as_json:
-            line = json.dumps({"schema": schema, **_plain(fields)}, allow_nan=False, ensure_ascii=False)
+            line = json.dumps({"schema": schema, **plain(fields)}, allow_nan=False, ensure_ascii=False)
             print(line, flush=True)
         elif text is not None:
             print(text, flush=True)
@@ -68,14 +68,14 @@ def _is_number(text: str) -> bool:
     return text == "-" or text.replace(",", "").replace(".", "", 1).removeprefix("-").isdigit()
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Turn numpy scalars and arrays, tuples and NaN into what JSON can carry."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if hasattr(value, "tolist"):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
