@@ -1,13 +1,13 @@
 """The graph as a torch module: plain float, or with the rounding of the int8 network in the forward pass.
 
-Scales come from `quantize.choose_quant` and `quantize.weight_scales` themselves at every step, so that what training
+Scales come from `quantize.choose_quants` and `quantize.weight_scales` themselves at every step, so that what training
 simulates is, bit for bit, what `to_graph` writes. Gradients pass straight through the rounding and stop where a value
 was clipped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..runtime.errors import InputError
 from .graph import Graph, Op, Quant, quant_source
-from .quantize import Ranges, choose_quant, dequantize, dequantize_weights, quantize, weight_scales
+from .quantize import Ranges, choose_quants, dequantize, dequantize_weights, quantize, weight_scales
 
 #: Called with each activation's name and value (batch, channels, freq, time); what it returns is used instead.
 Visit = Callable[[str, Tensor], Tensor]
@@ -34,7 +34,8 @@ class GraphNet(nn.Module):
 
     Without `ranges` it computes in float. With them, weights and activations are rounded as int8 will round them; in
     training mode, while `observing`, the ranges follow the batches: each moves in proportion to the moving extremes of
-    its tensor, so that a range which calibration clipped stays clipped by the same share.
+    its tensor, so that a range which calibration clipped stays clipped by the same share. Activations named in `wide`
+    are rounded to 16 bits.
     """
 
     low: Tensor
@@ -42,12 +43,13 @@ class GraphNet(nn.Module):
     seen_low: Tensor
     seen_high: Tensor
 
-    def __init__(self, graph: Graph, ranges: Ranges | None = None) -> None:
+    def __init__(self, graph: Graph, ranges: Ranges | None = None, wide: Collection[str] = ()) -> None:
         super().__init__()
         if graph.is_int8:
             raise InputError(f"graph {graph.name} is int8: use GraphNet.from_int8")
         self.graph = graph.validate()
         self.quantised = ranges is not None
+        self.wide = frozenset(wide)
         self.observing = False
         self.source = quant_source(graph)
         self.names = sorted(set(self.source.values()))
@@ -72,7 +74,7 @@ class GraphNet(nn.Module):
     @classmethod
     def from_int8(cls, graph: Graph) -> GraphNet:
         """The float emulation of an int8 graph: its weights, its scales, its rounding of every activation."""
-        net = cls(dequantized(graph))
+        net = cls(dequantized(graph), wide=graph.wide)
         net._fixed = {t.name: t.quant for t in graph.tensors if t.quant is not None}
         return net.eval()
 
@@ -108,7 +110,7 @@ class GraphNet(nn.Module):
 
     def quants(self) -> dict[str, Quant]:
         """The quantisation of each activation that the present ranges give."""
-        return {name: choose_quant(*limits) for name, limits in self.ranges().items()}
+        return choose_quants(self.graph, self.ranges(), self.wide)
 
     def float_graph(self) -> Graph:
         """The graph with the module's present weights."""
@@ -118,7 +120,7 @@ class GraphNet(nn.Module):
                 ops.append(op)
                 continue
             weight = self.weights[parameter_key(op.name)].detach().cpu().numpy()
-            axes = (1, 2, 3, 0) if op.kind == "DEPTHWISE_CONV_2D" else (0, 2, 3, 1)
+            axes = {"DEPTHWISE_CONV_2D": (1, 2, 3, 0), "CONV_2D": (0, 2, 3, 1), "FULLY_CONNECTED": (0, 1)}[op.kind]
             bias = self.biases[parameter_key(op.name)].detach().cpu().numpy().copy()
             ops.append(replace(op, weight=np.ascontiguousarray(weight.transpose(axes)), bias=bias))
         tensors = [
@@ -131,7 +133,7 @@ class GraphNet(nn.Module):
         """The int8 graph of the present weights and ranges; raises `InputError` in plain float mode."""
         if not self.quantised:
             raise InputError(f"graph {self.graph.name} has no ranges: calibrate it first")
-        return quantize(self.float_graph(), self.ranges())
+        return quantize(self.float_graph(), self.ranges(), self.wide)
 
     def _quantised(self, log_mel: Tensor) -> Tensor:
         observe = self.training and self.observing
@@ -141,7 +143,7 @@ class GraphNet(nn.Module):
         def visit(name: str, value: Tensor) -> Tensor:
             if observe and self.source[name] == name:
                 extremes[name] = torch.stack(torch.aminmax(value.detach()))
-            return fake_quantize(value, quants[self.source[name]])
+            return fake_quantize(value, quants[name])
 
         logits = self.run(log_mel, visit, self.rounded_weights(quants))
         if observe:
@@ -151,14 +153,14 @@ class GraphNet(nn.Module):
     def rounded_weights(self, quants: Mapping[str, Quant]) -> dict[str, Tensor]:
         """Each convolution's weights as int8 will hold them, (out, in, kh, kw), for the inputs' `quants`."""
         return {
-            op.name: self._rounded_weight(op, quants[self.source[op.inputs[0]]])
+            op.name: self._rounded_weight(op, quants[op.inputs[0]])
             for op in self.graph.ops
             if op.weight is not None
         }
 
     def _rounded_weight(self, op: Op, quant: Quant) -> Tensor:
         weight, bias = self.weights[parameter_key(op.name)], self.biases[parameter_key(op.name)]
-        scales = weight_scales(weight.detach().cpu().numpy(), bias.detach().cpu().numpy(), quant.scale)
+        scales = weight_scales(weight.detach().cpu().numpy(), bias.detach().cpu().numpy(), quant.scale, quant.bits)
         zeros = torch.zeros(len(scales), dtype=torch.int32, device=weight.device)
         return torch.fake_quantize_per_channel_affine(
             weight, torch.from_numpy(scales).to(weight.device), zeros, 0, -127, 127
@@ -187,10 +189,17 @@ def run_op(op: Op, inputs: list[Tensor], weight: Tensor | None, bias: Tensor | N
     if op.kind == "PAD":
         (top, bottom), (left, right) = op.pads
         return F.pad(x, (left, right, top, bottom))
-    if weight is not None:
+    if op.kind == "RESHAPE":
+        return _channels_first(_channels_last(x).reshape(x.shape[0], *op.shape[1:]))
+    if op.kind == "SOFTMAX":
+        return x.softmax(1 if x.ndim == 4 else -1)
+    if op.kind == "FULLY_CONNECTED":
+        assert weight is not None
+        y = F.linear(_channels_last(x).flatten(1), weight, bias)
+    elif weight is not None:
         if op.padding == "SAME":
             x = F.pad(x, same_pads(op, x, weight.shape[2:]))
-        groups = weight.shape[0] if op.kind == "DEPTHWISE_CONV_2D" else 1
+        groups = x.shape[1] if op.kind == "DEPTHWISE_CONV_2D" else 1
         y = F.conv2d(x, weight, bias, stride=op.stride, groups=groups)
     elif op.kind == "ADD":
         y = x + inputs[1]
@@ -198,11 +207,25 @@ def run_op(op: Op, inputs: list[Tensor], weight: Tensor | None, bias: Tensor | N
         y = x * inputs[1]
     elif op.kind == "AVERAGE_POOL_2D":
         y = _average_pool(op, x)
+    elif op.kind == "MAX_POOL_2D":
+        pads = same_pads(op, x, op.window) if op.padding == "SAME" else (0, 0, 0, 0)
+        y = F.max_pool2d(F.pad(x, pads, value=-torch.inf), op.window, op.stride)
     elif op.kind == "MEAN":
         y = x.mean([_NCHW_AXIS[axis] for axis in op.axes], keepdim=op.keep_dims)
+    elif op.kind == "QUANTIZE":
+        y = x  # what rounds is the visit of its output
     else:
         y = torch.rsqrt(x.clamp_min(1e-12))  # as in every writer: an energy of zero must not become infinite
-    return F.relu(y) if op.relu else y
+    return y.clamp(0.0, op.ceiling) if op.relu else y
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """The order of the graph's own layout, which is what gives a RESHAPE its meaning."""
+    return x.permute(0, 2, 3, 1) if x.ndim == 4 else x
+
+
+def _channels_first(x: Tensor) -> Tensor:
+    return x.permute(0, 3, 1, 2) if x.ndim == 4 else x
 
 
 def _average_pool(op: Op, x: Tensor) -> Tensor:
@@ -224,12 +247,14 @@ def same_pads(op: Op, x: Tensor, kernel: Sequence[int]) -> tuple[int, int, int, 
 
 
 def fake_quantize(value: Tensor, quant: Quant) -> Tensor:
-    """`value` rounded to what int8 with `quant` can hold; the gradient passes where nothing was clipped."""
-    return torch.fake_quantize_per_tensor_affine(value, quant.scale, quant.zero_point, -128, 127)
+    """`value` rounded to what integers with `quant` can hold; the gradient passes where nothing was clipped."""
+    return torch.fake_quantize_per_tensor_affine(value, quant.scale, quant.zero_point, *quant.limits)
 
 
 def oihw(weight: NDArray[np.float32], op: Op) -> NDArray[np.float32]:
-    """A weight in the graph's layout as torch has it, (out, in, kh, kw)."""
+    """A weight in the graph's layout as torch has it, (out, in, kh, kw) or (out, in)."""
+    if op.kind == "FULLY_CONNECTED":
+        return weight
     axes = (3, 0, 1, 2) if op.kind == "DEPTHWISE_CONV_2D" else (0, 3, 1, 2)
     return np.ascontiguousarray(weight.transpose(axes))
 

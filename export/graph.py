@@ -82,12 +82,13 @@ class Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Op:
-    """One op. `weight` is (out, kh, kw, in) for CONV_2D, (1, kh, kw, out) for DEPTHWISE_CONV_2D (multiplier 1) and
-    (out, in) for FULLY_CONNECTED.
+    """One op. `weight` is (out, kh, kw, in) for CONV_2D, (1, kh, kw, out) for DEPTHWISE_CONV_2D (output channel c reads
+    input channel c * in // out) and (out, in) for FULLY_CONNECTED.
 
     float32 weights and bias in a float graph; int8 weights with `weight_scales` (out,) float32 and a bias at
     input scale * weight scale in an int8 graph: int32, or int64 where the input has 16 bits. `pads` is ((before,
-    after) of frequency, of time) in zeros; `relu` clamps the result at zero and, where there is a `ceiling`, there.
+    after) of frequency, of time) in zeros; `relu` clamps the result at zero and, where there is a `ceiling`, there; a
+    QUANTIZE with it is TFLite's RELU or RELU6.
     """
 
     kind: str
@@ -131,6 +132,11 @@ class Graph:
     def is_int8(self) -> bool:
         """True when the graph carries quantisation."""
         return self.tensor[self.input].quant is not None
+
+    @property
+    def wide(self) -> frozenset[str]:
+        """Names of the tensors that are held in 16 bits."""
+        return frozenset(t.name for t in self.tensors if t.quant is not None and t.quant.bits == 16)
 
     @property
     def input_quant(self) -> Quant:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .fake_quant import fake_quantize, oihw, real_bias, run_op, same_pads
 from .graph import Graph, Op
-from .quantize import dequantize, dequantize_weights
+from .quantize import bias_dtype, dequantize, dequantize_weights
 
 #: Part of the mean input variance added to the diagonal: keeps silent inputs from taking unbounded corrections.
 DAMPING = 0.01
@@ -27,6 +27,9 @@ DAMPING = 0.01
 MAX_CLIPS = 96
 
 _CHUNK = 16
+
+#: Of int32, or of the 47 bits that TFLite's kernels requantise a 16-bit layer's sums from.
+_LARGEST_BIAS = {8: 2**31 - 1, 16: 2**46}
 
 
 def round_weights(float_graph: Graph, int8_graph: Graph, log_mels: NDArray[np.float32]) -> Graph:
@@ -81,7 +84,8 @@ def _round_op(graph: Graph, plain: Op, op: Op, x: Tensor, reference: Tensor) -> 
     quant = graph.tensor[op.inputs[0]].quant
     assert quant is not None
     unit = (np.float32(quant.scale) * op.weight_scales).astype(np.float64)
-    bias = np.clip(np.rint(offset / unit), -(2**31) + 1, 2**31 - 1).astype(np.int32)
+    dtype = bias_dtype(quant)
+    bias = np.clip(np.rint(offset / unit), -_LARGEST_BIAS[quant.bits], _LARGEST_BIAS[quant.bits]).astype(dtype)
     kernel = steps.reshape(oihw(plain.weight, plain).shape).astype(np.int8)
     axes = (1, 2, 3, 0) if op.kind == "DEPTHWISE_CONV_2D" else (0, 2, 3, 1)
     return replace(op, weight=np.ascontiguousarray(kernel.transpose(axes)), bias=bias)

@@ -18,19 +18,25 @@ from .graph import Graph, Op, Quant
 
 IDENTIFIER = b"TFL3"
 
-#: Op versions that stand for the int8 kernels in TFLite's registry.
+#: Op versions that stand for the int8 and the int16 kernels in TFLite's registry.
 VERSIONS = {
-    "PAD": 2,
-    "CONV_2D": 3,
-    "DEPTHWISE_CONV_2D": 3,
-    "ADD": 2,
-    "AVERAGE_POOL_2D": 2,
-    "MEAN": 2,
-    "MUL": 2,
-    "RSQRT": 2,
+    "PAD": (2, 3),
+    "CONV_2D": (3, 4),
+    "DEPTHWISE_CONV_2D": (3, 5),
+    "ADD": (2, 3),
+    "AVERAGE_POOL_2D": (2, 3),
+    "MEAN": (2, 3),
+    "MUL": (2, 4),
+    "RSQRT": (2, 3),
+    "QUANTIZE": (1, 2),
 }
 
-_DTYPES = {"int8": schema.TensorType.INT8, "int32": schema.TensorType.INT32}
+_DTYPES = {
+    "int8": schema.TensorType.INT8,
+    "int16": schema.TensorType.INT16,
+    "int32": schema.TensorType.INT32,
+    "int64": schema.TensorType.INT64,
+}
 
 
 class _AlignedBuffer(schema.BufferT):
@@ -67,7 +73,7 @@ class _Model:
     def __init__(self) -> None:
         self.tensors: list[Any] = []
         self.buffers: list[Any] = [schema.BufferT()]  # buffer 0 is the empty one that activations refer to
-        self.codes: dict[str, int] = {}
+        self.codes: dict[tuple[str, int], int] = {}
         self.index: dict[str, int] = {}
 
     def tensor(
@@ -90,8 +96,8 @@ class _Model:
         self.index[name] = len(self.tensors) - 1
         return self.index[name]
 
-    def code(self, kind: str) -> int:
-        return self.codes.setdefault(kind, len(self.codes))
+    def code(self, kind: str, version: int) -> int:
+        return self.codes.setdefault((kind, version), len(self.codes))
 
 
 def write_tflite(graph: Graph) -> bytes:
@@ -102,7 +108,7 @@ def write_tflite(graph: Graph) -> bytes:
     model = _Model()
     for tensor in graph.tensors:
         assert tensor.quant is not None
-        model.tensor(tensor.name, tensor.shape, _per_tensor(tensor.quant), data=tensor.data)
+        model.tensor(tensor.name, tensor.shape, _per_tensor(tensor.quant), tensor.quant.dtype.name, tensor.data)
     operators = [_operator(model, graph, op) for op in graph.ops]
 
     subgraph = schema.SubGraphT()
@@ -112,7 +118,7 @@ def write_tflite(graph: Graph) -> bytes:
     root = schema.ModelT()
     root.version, root.description = 3, "tinyscene"
     root.subgraphs, root.buffers = [subgraph], model.buffers
-    root.operatorCodes = [_operator_code(kind) for kind in model.codes]
+    root.operatorCodes = [_operator_code(*code) for code in model.codes]
     builder = _SharingBuilder(1 << 20)
     builder.Finish(root.Pack(builder), file_identifier=IDENTIFIER)
     return bytes(builder.Output())
@@ -120,7 +126,8 @@ def write_tflite(graph: Graph) -> bytes:
 
 def _operator(model: _Model, graph: Graph, op: Op) -> Any:
     operator = schema.OperatorT()
-    operator.opcodeIndex = model.code(op.kind)
+    wide = op.output in graph.wide
+    operator.opcodeIndex = model.code(op.kind, VERSIONS[op.kind][wide])
     inputs = [model.index[name] for name in op.inputs]
     if op.kind == "PAD":
         pads = np.array([(0, 0), *op.pads, (0, 0)], np.int32)
@@ -132,6 +139,8 @@ def _operator(model: _Model, graph: Graph, op: Op) -> Any:
         inputs += _convolution_constants(model, graph, op)
     operator.inputs, operator.outputs = inputs, [model.index[op.output]]
     operator.builtinOptionsType, operator.builtinOptions = _options(op)
+    if op.kind == "ADD" and wide:
+        operator.builtinOptions.potScaleInt16 = False  # scales are any number, not powers of two
     return operator
 
 
@@ -144,7 +153,7 @@ def _convolution_constants(model: _Model, graph: Graph, op: Op) -> list[int]:
     axis = 0 if op.kind == "CONV_2D" else 3
     weight = model.tensor(f"{op.name}/weight", op.weight.shape, _per_channel(op.weight_scales, axis), data=op.weight)
     bias_scales = np.float32(quant.scale) * op.weight_scales
-    bias = model.tensor(f"{op.name}/bias", op.bias.shape, _per_channel(bias_scales, 0), "int32", op.bias)
+    bias = model.tensor(f"{op.name}/bias", op.bias.shape, _per_channel(bias_scales, 0), op.bias.dtype.name, op.bias)
     return [weight, bias]
 
 
@@ -178,13 +187,15 @@ def _options(op: Op) -> tuple[int, Any]:
         return kinds.ReducerOptions, reducer
     if op.kind == "PAD":
         return kinds.PadOptions, schema.PadOptionsT()
+    if op.kind == "QUANTIZE":
+        return kinds.QuantizeOptions, schema.QuantizeOptionsT()
     return kinds.NONE, None  # RSQRT has no options
 
 
-def _operator_code(kind: str) -> Any:
+def _operator_code(kind: str, version: int) -> Any:
     code = schema.OperatorCodeT()
     code.builtinCode = getattr(schema.BuiltinOperator, kind)
-    code.deprecatedBuiltinCode, code.version = code.builtinCode, VERSIONS[kind]  # both fields: old readers know one
+    code.deprecatedBuiltinCode, code.version = code.builtinCode, version  # both fields: old readers know one
     return code
 
 
