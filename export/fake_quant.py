@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..runtime.errors import InputError
-from .graph import Graph, Op, Quant, quant_source
+from .graph import Graph, Op, Quant, quant_source, to_nchw, to_nhwc
 from .quantize import Ranges, choose_quants, dequantize, dequantize_weights, quantize, weight_scales
 
 #: Called with each activation's name and value (batch, channels, freq, time); what it returns is used instead.
@@ -63,7 +63,7 @@ class GraphNet(nn.Module):
                 self.biases[parameter_key(op.name)] = nn.Parameter(torch.from_numpy(op.bias).clone())
         for tensor in graph.tensors:
             if tensor.data is not None:
-                values = np.moveaxis(tensor.data, 3, 1).copy()
+                values = to_nchw(tensor.data).copy()
                 self.constants[parameter_key(tensor.name)] = nn.Parameter(torch.from_numpy(values))
         limits = [(0.0, 0.0) if ranges is None else ranges[name] for name in self.names]
         self.register_buffer("low", torch.tensor([low for low, _ in limits]))
@@ -124,7 +124,7 @@ class GraphNet(nn.Module):
             bias = self.biases[parameter_key(op.name)].detach().cpu().numpy().copy()
             ops.append(replace(op, weight=np.ascontiguousarray(weight.transpose(axes)), bias=bias))
         tensors = [
-            t if t.data is None else replace(t, data=np.moveaxis(self._constant(t.name), 1, 3).copy())
+            t if t.data is None else replace(t, data=to_nhwc(self._constant(t.name)).copy())
             for t in self.graph.tensors
         ]
         return Graph(self.graph.name, tuple(tensors), tuple(ops), self.graph.input, self.graph.output).validate()
@@ -216,7 +216,9 @@ def run_op(op: Op, inputs: list[Tensor], weight: Tensor | None, bias: Tensor | N
         y = x  # what rounds is the visit of its output
     else:
         y = torch.rsqrt(x.clamp_min(1e-12))  # as in every writer: an energy of zero must not become infinite
-    return y.clamp(0.0, op.ceiling) if op.relu else y
+    if not op.relu:
+        return y
+    return F.relu(y) if op.ceiling is None else y.clamp(0.0, op.ceiling)
 
 
 def _channels_last(x: Tensor) -> Tensor:

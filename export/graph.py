@@ -215,6 +215,16 @@ class Graph:
         return lines
 
 
+def to_nchw(values: NDArray[Any]) -> NDArray[Any]:
+    """A copy of an activation or constant (NHWC) as torch and ONNX have it; fewer than four axes stay as they are."""
+    return np.ascontiguousarray(np.moveaxis(values, 3, 1) if values.ndim == 4 else values)
+
+
+def to_nhwc(values: NDArray[Any]) -> NDArray[Any]:
+    """A copy of what torch and ONNX have, in the graph's layout."""
+    return np.ascontiguousarray(np.moveaxis(values, 1, 3) if values.ndim == 4 else values)
+
+
 def quant_source(graph: Graph) -> dict[str, str]:
     """For each activation, the tensor whose quantisation it carries: itself, or what a chain of PAD and pools read."""
     source = {graph.input: graph.input}

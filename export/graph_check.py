@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ def output_shape(op: Op, shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
     if op.kind in ("RSQRT", "QUANTIZE", "SOFTMAX"):
         return first
     if op.kind == "RESHAPE":
-        if np.prod(op.shape) != np.prod(first):
+        if math.prod(op.shape) != math.prod(first):
             raise InputError(f"{op.name}: RESHAPE cannot make {op.shape} of {first}")
         return op.shape
     if op.kind == "FULLY_CONNECTED":
@@ -61,14 +62,18 @@ def _window_shape(op: Op, first: tuple[int, ...]) -> tuple[int, ...]:
     n, height, width, channels = first
     if op.kind == "PAD":
         return (n, height + sum(op.pads[0]), width + sum(op.pads[1]), channels)
-    kernel = op.window if op.weight is None else op.weight.shape[1:3]
+    kernel = op.window
     if op.weight is not None:
-        fits = (
-            op.weight.ndim == 4 and op.weight.shape[3] == channels and (op.kind == "CONV_2D" or op.weight.shape[0] == 1)
-        )
+        shape, kernel = op.weight.shape, op.weight.shape[1:3]
+        if op.kind == "CONV_2D":
+            fits = len(shape) == 4 and shape[3] == channels
+        else:
+            fits = len(shape) == 4 and shape[0] == 1 and shape[3] % channels == 0
         if not fits:
-            raise InputError(f"{op.name}: weight {op.weight.shape} does not fit {channels} input channels")
-        channels = op.weight.shape[0] if op.kind == "CONV_2D" else channels
+            raise InputError(f"{op.name}: weight {shape} does not fit {channels} input channels")
+        channels = shape[0] if op.kind == "CONV_2D" else shape[3]
+    if min(*kernel, *op.stride) < 1 or op.padding not in ("SAME", "VALID"):
+        raise InputError(f"{op.name}: window {kernel}, stride {op.stride} and padding {op.padding} are impossible")
     same = op.padding == "SAME"
     sides = [
         -(-size // step) if same else (size - k) // step + 1

@@ -45,8 +45,8 @@ def round_weights(float_graph: Graph, int8_graph: Graph, log_mels: NDArray[np.fl
     exact = {float_graph.input: batch}
     for name, tensor in target.items():
         if tensor.data is not None:
-            exact[name] = torch.from_numpy(np.moveaxis(tensor.data, 3, 1).copy())
-            found[name] = torch.from_numpy(np.moveaxis(dequantize(source[name]), 3, 1).copy())
+            exact[name] = torch.from_numpy(to_nchw(tensor.data))
+            found[name] = torch.from_numpy(to_nchw(dequantize(source[name])))
     last = {name: op.name for op in float_graph.ops for name in op.inputs}
     ops = []
     with torch.inference_mode():

@@ -30,7 +30,7 @@ _BITS |= {17: 4, 18: 16, 19: 2, 20: 4, 21: 8, 22: 8}
 _UNSIZED = {5, 13, 14}
 
 
-class _Broken(ValueError):
+class _BrokenError(ValueError):
     """Why a file is not what it should be."""
 
 
@@ -50,7 +50,7 @@ def parse_model(data: bytes, source: str = "the .tflite") -> Any:
         _Walk(data, schema).table("Model", _offset(data, 0))
         model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
         _check_references(model)
-    except _Broken as error:
+    except _BrokenError as error:
         raise InputError(f"{source} is truncated or damaged ({error}): get or export it again") from error
     except Exception as error:  # what the generated accessors make of a file that passed the walk
         raise InputError(
@@ -76,11 +76,11 @@ class _Walk:
         """Check the table of `kind` at byte `at` and all below it."""
         self.tables += 1
         if self.tables > MAX_TABLES:
-            raise _Broken(f"more than {MAX_TABLES} tables")
+            raise _BrokenError(f"more than {MAX_TABLES} tables")
         vtable = at - self._number("<i", at, 4)
         size, extent = self._number("<H", vtable, 2), self._number("<H", vtable + 2, 2)
         if size < 4 or size % 2 or extent < 4:
-            raise _Broken(f"table {kind} at {at} has an impossible layout")
+            raise _BrokenError(f"table {kind} at {at} has an impossible layout")
         self._inside(vtable, size, f"layout of {kind}")
         self._inside(at, extent, kind)
         fields = TABLES.get(kind, ())
@@ -92,7 +92,7 @@ class _Walk:
                 continue
             width = WIDTHS.get(field, 4)
             if place < 4 or place + width > extent:
-                raise _Broken(f"a field of {kind} at {at} lies outside it")
+                raise _BrokenError(f"a field of {kind} at {at} lies outside it")
             if field == "-":
                 continue
             if field in WIDTHS:
@@ -102,14 +102,14 @@ class _Walk:
                 self._follow(kind, field, at + place, choice)
         for place in places[len(fields) :]:  # of a schema newer than ours
             if place and not 4 <= place < extent:
-                raise _Broken(f"a field of {kind} at {at} lies outside it")
+                raise _BrokenError(f"a field of {kind} at {at} lies outside it")
 
     def _follow(self, kind: str, field: str, at: int, choice: int) -> None:
         target = at + _offset(self.data, at)
         if field == "s":
             end = self._vector(target, 1, f"a string of {kind}")
             if end >= len(self.data) or self.data[end]:
-                raise _Broken(f"a string of {kind} has no end")
+                raise _BrokenError(f"a string of {kind} has no end")
         elif field.endswith("?"):
             name = self.unions[field[:-1]].get(choice)
             if choice and name is not None:
@@ -131,7 +131,7 @@ class _Walk:
             self._aligned(at + 4, width, what)
         self.bytes += count * width
         if self.bytes > self.max_bytes:
-            raise _Broken("its parts are shared so often that it would fill the memory")
+            raise _BrokenError("its parts are shared so often that it would fill the memory")
         return at + 4 + count * width
 
     def _number(self, form: str, at: int, width: int) -> int:
@@ -141,33 +141,33 @@ class _Walk:
 
     def _inside(self, at: int, size: int, what: str) -> None:
         if at < 0 or at + size > len(self.data):
-            raise _Broken(f"{what} at {at} reaches beyond the file's {len(self.data)} bytes")
+            raise _BrokenError(f"{what} at {at} reaches beyond the file's {len(self.data)} bytes")
 
     def _aligned(self, at: int, width: int, what: str) -> None:
         if at % width:
-            raise _Broken(f"{what} at {at} is not aligned to {width} bytes")
+            raise _BrokenError(f"{what} at {at} is not aligned to {width} bytes")
 
 
 def _offset(data: bytes, at: int) -> int:
     if at + 4 > len(data):
-        raise _Broken(f"an offset at {at} reaches beyond the file's {len(data)} bytes")
+        raise _BrokenError(f"an offset at {at} reaches beyond the file's {len(data)} bytes")
     return int(struct.unpack_from("<I", data, at)[0])
 
 
 def _check_references(model: Any) -> None:
-    """Raise `_Broken` where an index, a shape or a constant does not fit what it refers to."""
+    """Raise `_BrokenError` where an index, a shape or a constant does not fit what it refers to."""
     buffers, codes = _list(model.buffers), _list(model.operatorCodes)
     if _list(model.externalBuffers) or any((buffer.offset or 0) > 1 for buffer in buffers):
-        raise _Broken("its constants lie outside the file")
+        raise _BrokenError("its constants lie outside the file")
     subgraphs = _list(model.subgraphs)
     if not subgraphs or not buffers:
-        raise _Broken("it has no network")
+        raise _BrokenError("it has no network")
     total = 0
     for subgraph in subgraphs:
         tensors = _list(subgraph.tensors)
         total += sum(_check_tensor(tensor, buffers) for tensor in tensors)
         if total > MAX_TENSOR_BYTES:
-            raise _Broken(f"its tensors take more than {MAX_TENSOR_BYTES >> 20} MiB")
+            raise _BrokenError(f"its tensors take more than {MAX_TENSOR_BYTES >> 20} MiB")
         for operator in _list(subgraph.operators):
             _index(operator.opcodeIndex, codes, "operator code")
             for number in (*_list(operator.inputs), *_list(operator.intermediates)):
@@ -176,7 +176,7 @@ def _check_references(model: Any) -> None:
             for number in _list(operator.outputs):
                 _index(number, tensors, "tensor")
             if (operator.largeCustomOptionsOffset or 0) > 1:
-                raise _Broken("its options lie outside the file")
+                raise _BrokenError("its options lie outside the file")
         for number in (*_list(subgraph.inputs), *_list(subgraph.outputs)):
             _index(number, tensors, "tensor")
     for entry in _list(model.metadata):
@@ -193,31 +193,31 @@ def _check_tensor(tensor: Any, buffers: list[Any]) -> int:
     """Bytes of one tensor, after a look at its shape, its constant and its quantisation."""
     shape = [int(size) for size in _list(tensor.shape)]
     if len(shape) > 8 or any(size < 0 for size in shape):
-        raise _Broken(f"a tensor has shape {shape[:9]}")
+        raise _BrokenError(f"a tensor has shape {shape[:9]}")
     if len(_list(tensor.shapeSignature)) not in (0, len(shape)):
-        raise _Broken(f"a tensor of shape {shape} has a signature of another rank")
+        raise _BrokenError(f"a tensor of shape {shape} has a signature of another rank")
     if tensor.type not in _BITS and tensor.type not in _UNSIZED:
-        raise _Broken(f"a tensor has the unknown type {tensor.type}")
+        raise _BrokenError(f"a tensor has the unknown type {tensor.type}")
     size = -(-math.prod(shape) * _BITS.get(tensor.type, 0) // 8)
     content = _index(tensor.buffer, buffers, "buffer").data
     stored = 0 if content is None else len(content)
     sized = tensor.type in _BITS and tensor.sparsity is None
     if stored and sized and stored != size:
-        raise _Broken(f"a constant of shape {shape} and type {tensor.type} has {stored} bytes, expected {size}")
+        raise _BrokenError(f"a constant of shape {shape} and type {tensor.type} has {stored} bytes, expected {size}")
     quantization = tensor.quantization
     if quantization is not None and quantization.details is None:
         scales, zeros = len(_list(quantization.scale)), len(_list(quantization.zeroPoint))
         axis = quantization.quantizedDimension or 0
         if scales > 1 and (not 0 <= axis < len(shape) or scales != shape[axis]):
-            raise _Broken(f"a tensor of shape {shape} has {scales} scales along axis {axis}")
+            raise _BrokenError(f"a tensor of shape {shape} has {scales} scales along axis {axis}")
         if zeros not in (0, scales) and (zeros != 1 or not scales):
-            raise _Broken(f"a tensor has {scales} scales and {zeros} zero points")
+            raise _BrokenError(f"a tensor has {scales} scales and {zeros} zero points")
     return size if not stored else 0
 
 
 def _index(number: int, among: list[Any], what: str) -> Any:
     if not 0 <= number < len(among):
-        raise _Broken(f"it refers to {what} {number} of {len(among)}")
+        raise _BrokenError(f"it refers to {what} {number} of {len(among)}")
     return among[number]
 
 
