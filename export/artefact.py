@@ -23,11 +23,12 @@ from .clips import Clips
 from .conversion import Conversion, ExportOptions, convert
 from .fake_quant import GraphNet, dequantized
 from .forms import Form, predictor
-from .golden import choose_clips, dump_golden, make_golden
+from .golden import Twins, choose_clips, dump_golden, make_golden
 from .graph import Graph
 from .onnx_writer import write_onnx
 from .steps import Waterfall
 from .tflite_writer import write_tflite
+from .traces import float_trace, rounded_trace
 from .verify import Check, passed, verify_bundle
 from .waterfall import measure_waterfall
 
@@ -125,7 +126,9 @@ def _golden(artefact: Conversion, clips: Clips, model: bytes) -> bytes:
     float_logits = predictor(artefact.model)
     waves = clips.wave[choose_clips(float_logits(clips.log_mel))]
     exact = predictor(GraphNet(dequantized(artefact.graph)))
-    return dump_golden(make_golden(waves, artefact.run.frontend, artefact.graph, model, float_logits, exact))
+    twins = Twins(float_logits, exact, float_trace(artefact.float_graph), rounded_trace(artefact.graph))
+    run = artefact.run
+    return dump_golden(make_golden(waves, run.frontend, run.labels, artefact.graph, model, twins))
 
 
 def _sizes(unfolded: list[LayerCost], graph: Graph, files: Mapping[str, bytes]) -> Sizes:

@@ -1,19 +1,25 @@
 """Golden vectors: what a bundle's network does to a few clips, recorded once, to hold every engine against.
 
 `golden.npz` goes from the wave to the logits: `wave` int16 (clips, clip_samples), `log_mel` float32 (clips, n_mels,
-n_frames), `input` int8 (clips, n_mels, n_frames), `logits` int8 (clips, n_classes) of LiteRT's reference kernels,
-`float_logits` float32 (clips, n_classes) of the float network, `exact_logits` float32 of the int8 network's own weights
-in float arithmetic, where no activation is rounded, and for the first clip every activation of the reference kernels as
-int8 arrays `layer/NAME`. It is read with `allow_pickle=False` and checked before use.
+n_frames), `input` (clips, n_mels, n_frames) and `logits` (clips, n_classes) of LiteRT's reference kernels in the
+network's integers, `float_logits` float32 (clips, n_classes) of the float network, `exact_logits` float32 of the int8
+network's own weights in float arithmetic, where no activation is rounded. For the first clip there is every activation
+of the reference kernels, `layer/NAME`, and a fingerprint of every activation of the float network, `float/NAME`.
+`contract` is JSON: the front-end contract, the labels, and for each activation how far rounding once instead of twice
+moves it. The file is read with bounds on every size and never unpickled.
 """
 
 from __future__ import annotations
 
 import io
+import json
+import math
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,31 +28,42 @@ from ..runtime.engine import Kernels
 from ..runtime.errors import InputError, require
 from ..runtime.frontend import log_mel
 from ..runtime.frontend_spec import FrontendSpec
-from ..runtime.int8 import quantize
-from .graph import Graph
+from .fingerprint import fingerprint
+from .graph import Graph, Quant
 
 #: Clips recorded; the layers of the first alone are most of the file.
 CLIPS = 4
 
 MAX_BYTES = 32 << 20
+MAX_UNPACKED_BYTES = 64 << 20
+MAX_ARRAYS = 4096
 
-_LAYER = "layer/"
+_LAYER, _FLOAT, _CONTRACT = "layer/", "float/", "contract"
+
+_DTYPES = ("int8", "int16", "uint8", "float32")
 
 #: Logits (clips, n_classes) float32 for log-mels (clips, n_mels, n_frames).
 Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+#: Activations by name, (1, ..., channels), for log-mels (1, n_mels, n_frames).
+Trace = Callable[[NDArray[np.float32]], Mapping[str, NDArray[Any]]]
 
 
 @dataclass(frozen=True, eq=False)
 class Golden:
     """The arrays of `golden.npz`, see the module."""
 
+    frontend: FrontendSpec
+    labels: tuple[str, ...]
     wave: NDArray[np.int16]
     log_mel: NDArray[np.float32]
-    input: NDArray[np.int8]
-    logits: NDArray[np.int8]
+    input: NDArray[Any]
+    logits: NDArray[Any]
     float_logits: NDArray[np.float32]
     exact_logits: NDArray[np.float32]
-    layers: Mapping[str, NDArray[np.int8]]
+    layers: Mapping[str, NDArray[Any]]
+    fingerprints: Mapping[str, NDArray[np.float32]]  # of the float network's activations, (3, channels)
+    noise: Mapping[str, float]  # largest mean difference of a channel, in steps, between rounding once and twice
 
     def real_wave(self, clip: int) -> NDArray[np.float32]:
         """One clip's samples in [-1, 1), float32."""
@@ -61,29 +78,54 @@ def choose_clips(float_logits: NDArray[np.float32], count: int = CLIPS) -> list[
     return (sorted(firsts) + rest)[:count]
 
 
+@dataclass(frozen=True)
+class Twins:
+    """The same network in other arithmetic, none of it an engine's."""
+
+    float_logits: Predict  # the float network
+    exact_logits: Predict  # the int8 graph with nothing rounded
+    float_layers: Trace  # the float graph
+    rounded_layers: Trace  # the int8 graph with each activation rounded once, as integers
+
+
 def make_golden(
-    waves: NDArray[np.int16],
-    spec: FrontendSpec,
-    graph: Graph,
-    model: bytes,
-    float_logits: Predict,
-    exact_logits: Predict,
+    waves: NDArray[np.int16], spec: FrontendSpec, labels: tuple[str, ...], graph: Graph, model: bytes, twins: Twins
 ) -> Golden:
-    """Record `waves` (clips, clip_samples) through `model`, the .tflite of `graph`.
-
-    `float_logits` is the float network, `exact_logits` the graph with nothing rounded.
-    """
+    """Record `waves` (clips, clip_samples) through `model`, the .tflite of `graph`, and through its `twins`."""
     log_mels = np.stack([log_mel(wave.astype(np.float32) / np.float32(32768.0), spec) for wave in waves])
-    quant = graph.input_quant
-    inputs = quantize(log_mels, quant.scale, quant.zero_point)
+    inputs = to_integers(log_mels, graph.input_quant)
     outputs = [run_layers(model, values) for values in inputs]
-    logits = np.stack([layers[graph.output][0] for layers in outputs])
+    rounded = twins.rounded_layers(log_mels[:1])
     layers = {op.output: outputs[0][op.output] for op in graph.ops}
-    return Golden(waves, log_mels, inputs, logits, float_logits(log_mels), exact_logits(log_mels), layers)
+    return Golden(
+        frontend=spec,
+        labels=tuple(labels),
+        wave=waves,
+        log_mel=log_mels,
+        input=inputs,
+        logits=np.stack([layers[graph.output][0] for layers in outputs]),
+        float_logits=twins.float_logits(log_mels),
+        exact_logits=twins.exact_logits(log_mels),
+        layers=layers,
+        fingerprints={name: fingerprint(values) for name, values in twins.float_layers(log_mels[:1]).items()},
+        noise={name: round(channel_steps(values, rounded[name]), 3) for name, values in layers.items()},
+    )
 
 
-def run_layers(model: bytes, inputs: NDArray[np.int8], kernels: Kernels = "reference") -> dict[str, NDArray[np.int8]]:
-    """Every int8 tensor of a .tflite in LiteRT for one input (n_mels, n_frames), by name."""
+def to_integers(values: NDArray[np.float32], quant: Quant) -> NDArray[Any]:
+    """Real `values` as the integers of `quant`, to the nearest, clamped."""
+    low, high = quant.limits
+    return np.clip(np.rint(values / np.float32(quant.scale)) + quant.zero_point, low, high).astype(quant.dtype)
+
+
+def channel_steps(expected: NDArray[Any], found: NDArray[Any]) -> float:
+    """Mean difference, in steps, of the channel (last axis) in which two integer tensors differ most."""
+    difference = np.abs(expected.astype(np.float64) - found.astype(np.float64))
+    return float(difference.reshape(-1, difference.shape[-1]).mean(axis=0).max())
+
+
+def run_layers(model: bytes, inputs: NDArray[Any], kernels: Kernels = "reference") -> dict[str, NDArray[Any]]:
+    """Every int8 and int16 tensor of a .tflite in LiteRT for one input (n_mels, n_frames), by name."""
     litert = require("ai_edge_litert.interpreter", "export")
     resolver = litert.OpResolverType.BUILTIN_REF if kernels == "reference" else litert.OpResolverType.AUTO
     try:
@@ -101,13 +143,15 @@ def run_layers(model: bytes, inputs: NDArray[np.int8], kernels: Kernels = "refer
     return {
         details["name"]: interpreter.get_tensor(details["index"]).copy()
         for details in interpreter.get_tensor_details()
-        if details["dtype"] is np.int8 and details["name"]
+        if details["dtype"] in (np.int8, np.int16) and details["name"]
     }
 
 
 def dump_golden(golden: Golden) -> bytes:
     """The bytes of `golden.npz`: compressed, and the same for the same vectors."""
-    arrays = {
+    contract = {"frontend": golden.frontend.to_dict(), "labels": golden.labels, "noise": golden.noise}
+    arrays: dict[str, NDArray[Any]] = {
+        _CONTRACT: np.frombuffer(json.dumps(contract, allow_nan=False).encode(), np.uint8),
         "wave": golden.wave,
         "log_mel": golden.log_mel,
         "input": golden.input,
@@ -115,6 +159,7 @@ def dump_golden(golden: Golden) -> bytes:
         "float_logits": golden.float_logits,
         "exact_logits": golden.exact_logits,
         **{f"{_LAYER}{name}": values for name, values in golden.layers.items()},
+        **{f"{_FLOAT}{name}": values for name, values in golden.fingerprints.items()},
     }
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -128,38 +173,72 @@ def dump_golden(golden: Golden) -> bytes:
     return buffer.getvalue()
 
 
-def load_golden(path: Path, spec: FrontendSpec, n_classes: int) -> Golden:
-    """Read the golden vectors at `path`; raises `InputError` when they are damaged or not of this front end."""
+def load_golden(path: Path) -> Golden:
+    """Read the golden vectors at `path`; raises `InputError` when they are damaged or do not fit each other."""
     if not path.is_file() or path.stat().st_size > MAX_BYTES:
         raise InputError(f"no golden vectors at {path} (or far too large): export the model again")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
-        raise InputError(f"{path} is damaged ({error}): export the model again") from error
+        arrays = _read_arrays(path)
+        contract = json.loads(arrays.pop(_CONTRACT).tobytes())
+        spec = FrontendSpec.from_dict(contract["frontend"])
+        labels = tuple(str(label) for label in contract["labels"])
+        noise = {str(name): float(value) for name, value in contract["noise"].items()}
+    except (InputError, OSError, ValueError, KeyError, TypeError, AttributeError, SyntaxError, EOFError) as error:
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
+        raise InputError(f"{path} is damaged ({reason}): export the model again") from error
+    except (zipfile.BadZipFile, zlib.error, RecursionError, MemoryError, NotImplementedError, RuntimeError) as error:
+        raise InputError(f"{path} is damaged ({error or type(error).__name__}): export the model again") from error
     clips = len(arrays["wave"]) if arrays.get("wave") is not None and arrays["wave"].ndim else 0
-    shapes = {
-        "wave": (np.int16, (clips, spec.clip_samples)),
-        "log_mel": (np.float32, (clips, spec.n_mels, spec.n_frames())),
-        "input": (np.int8, (clips, spec.n_mels, spec.n_frames())),
-        "logits": (np.int8, (clips, n_classes)),
-        "float_logits": (np.float32, (clips, n_classes)),
-        "exact_logits": (np.float32, (clips, n_classes)),
+    shapes: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
+        "wave": (("int16",), (clips, spec.clip_samples)),
+        "log_mel": (("float32",), (clips, spec.n_mels, spec.n_frames())),
+        "input": (("int8", "int16"), (clips, spec.n_mels, spec.n_frames())),
+        "logits": (("int8", "int16"), (clips, len(labels))),
+        "float_logits": (("float32",), (clips, len(labels))),
+        "exact_logits": (("float32",), (clips, len(labels))),
     }
-    for name, (dtype, shape) in shapes.items():
+    for name, (dtypes, shape) in shapes.items():
         found = arrays.get(name)
-        if found is None or not clips or found.dtype != dtype or found.shape != shape:
+        if found is None or not clips or found.dtype.name not in dtypes or found.shape != shape:
             have = "missing" if found is None else f"{found.dtype} {found.shape}"
-            raise InputError(f"{path}: {name} is {have}, expected {np.dtype(dtype)} {shape}: export the model again")
+            raise InputError(f"{path}: {name} is {have}, expected {dtypes[0]} {shape}: export the model again")
+        if found.dtype == np.float32 and not np.isfinite(found).all():
+            raise InputError(f"{path}: {name} holds values that are not finite: export the model again")
     layers = {name.removeprefix(_LAYER): values for name, values in arrays.items() if name.startswith(_LAYER)}
-    if not layers or any(values.dtype != np.int8 for values in layers.values()):
+    prints = {name.removeprefix(_FLOAT): values for name, values in arrays.items() if name.startswith(_FLOAT)}
+    if not layers or any(values.dtype.name not in ("int8", "int16") or not values.ndim for values in layers.values()):
         raise InputError(f"{path} holds no int8 layers: export the model again")
-    return Golden(
-        wave=arrays["wave"],
-        log_mel=arrays["log_mel"],
-        input=arrays["input"],
-        logits=arrays["logits"],
-        float_logits=arrays["float_logits"],
-        exact_logits=arrays["exact_logits"],
-        layers=layers,
-    )
+    if any(values.dtype != np.float32 or values.ndim != 2 or len(values) != 3 for values in prints.values()):
+        raise InputError(f"{path} holds fingerprints of another form: export the model again")
+    vectors = {name: arrays[name] for name in shapes}
+    return Golden(spec, labels, **vectors, layers=layers, fingerprints=prints, noise=noise)
+
+
+def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of an .npz. Unlike numpy's own reader this one believes no size that the file states."""
+    arrays: dict[str, NDArray[Any]] = {}
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        if len(members) > MAX_ARRAYS:
+            raise ValueError(f"{len(members)} arrays")
+        room = MAX_UNPACKED_BYTES
+        for member in members:
+            with archive.open(member) as handle:
+                data = handle.read(room + 1)
+            room -= len(data)
+            if room < 0:
+                raise ValueError(f"it unpacks to more than {MAX_UNPACKED_BYTES} bytes")
+            arrays[member.filename.removesuffix(".npy")] = _array(member.filename, data)
+    return arrays
+
+
+def _array(name: str, data: bytes) -> NDArray[Any]:
+    stream = io.BytesIO(data)
+    if np.lib.format.read_magic(stream) != (1, 0):
+        raise ValueError(f"{name:.80} is of another version of the format")
+    shape, by_columns, dtype = np.lib.format.read_array_header_1_0(stream)
+    offset = stream.tell()
+    known = dtype.isbuiltin == 1 and dtype.name in _DTYPES and not by_columns
+    if not known or any(size < 0 for size in shape) or math.prod(shape) * dtype.itemsize != len(data) - offset:
+        raise ValueError(f"{name:.80} is no plain array of its stated shape")
+    return np.frombuffer(data, dtype, offset=offset).reshape(shape).copy()

@@ -75,7 +75,9 @@ def _tflite(
     return _run(name, install, [python, "-I", str(_HERE / "child.py")], files, job, inputs, tap)
 
 
-def _onnx(name: str, web: bool, install: str, model: bytes, inputs: NDArray[Any], layers: bool, digests: bool) -> Replay:
+def _onnx(
+    name: str, web: bool, install: str, model: bytes, inputs: NDArray[Any], layers: bool, digests: bool
+) -> Replay:
     if web:
         node, modules = node_with("onnxruntime-web", "web", name, install)
         command = [node, str(_HERE / "web.mjs"), str(modules)]
@@ -111,7 +113,13 @@ def _run(
 
 
 def _engine(
-    key: str, name: str, interpreter: str, module: str, install: str, kernels: str = "reference", environment: str | None = None
+    key: str,
+    name: str,
+    interpreter: str,
+    module: str,
+    install: str,
+    kernels: str = "reference",
+    environment: str | None = None,
 ) -> Engine:
     run = partial(_tflite, interpreter, module, kernels, environment, name, install)
     return Engine(key, name, kernels == "reference", install, run)

@@ -18,7 +18,7 @@ import numpy as np
 MAX_MEMORY_BYTES = 16 << 30
 
 
-class Unavailable(Exception):
+class UnavailableError(Exception):
     """The interpreter cannot be imported."""
 
 
@@ -105,7 +105,7 @@ def opener(name, kernels, arena_bytes):
 
             resolvers = module.OpResolverType
     except Exception as error:  # whatever a broken installation raises
-        raise Unavailable(f"{type(error).__name__}: {error}") from error
+        raise UnavailableError(f"{type(error).__name__}: {error}") from error
     resolver = resolvers.BUILTIN_REF if kernels == "reference" else resolvers.AUTO
     # Inner tensors are outputs of the model here: the option that keeps them all turns the fastest kernels off, and in
     # tflite-runtime 2.14 does not keep them.
@@ -149,7 +149,7 @@ def main(folder):
             for values in arrays.values():
                 data.write(np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes())
         reply = {"arrays": entries}
-    except Unavailable as error:
+    except UnavailableError as error:
         reply = {"error": str(error), "unavailable": True}
     except Exception as error:  # an interpreter's errors are of any kind
         reply = {"error": str(error) or type(error).__name__}

@@ -52,5 +52,7 @@ class Engine:
         """
         replay = self.run(model, inputs, layers, digests)
         if replay.logits.ndim < 2 or len(replay.logits) != len(inputs) or (layers and replay.layers is None):
-            raise EngineError(f"{self.name} gave {replay.logits.shape} for {len(inputs)} inputs: expected a row for each")
+            raise EngineError(
+                f"{self.name} gave {replay.logits.shape} for {len(inputs)} inputs: expected a row for each"
+            )
         return replay

@@ -71,7 +71,12 @@ def _wait(name: str, command: list[str], place: Path, limit: float) -> tuple[int
     with (place / "printed").open("wb+") as printed:
         try:
             child = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=printed, stderr=printed, env=environment, start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=printed,
+                stderr=printed,
+                env=environment,
+                start_new_session=True,
             )
         except OSError as error:
             raise UnavailableError(f"{name} cannot be started ({error})") from error

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...runtime.errors import InputError, require
+from ..tflite_structure import parse_model
 
 #: What TFLite-Micro needs beside the tensors: its own structures, scratch buffers and alignment.
 _ARENA_BYTES = 2 << 20
@@ -25,12 +26,11 @@ class Tap:
 
 
 def tap_tflite(model: bytes) -> Tap:
-    """The tap of a .tflite; raises `InputError` when it cannot be parsed. Check a foreign file's structure first."""
+    """The tap of a .tflite; raises `InputError` when its structure is broken."""
     import flatbuffers
-    from ai_edge_litert import schema_py_generated as schema
 
+    tree = parse_model(model)
     try:
-        tree = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
         graph = tree.subgraphs[0]
         indices = list(dict.fromkeys(int(index) for op in graph.operators for index in op.outputs))
         sizes = [int(np.prod(graph.tensors[index].shape, dtype=np.int64)) * 8 for index in indices]
@@ -40,8 +40,10 @@ def tap_tflite(model: bytes) -> Tap:
         tree.signatureDefs = None  # a signature lists outputs of its own
         builder = flatbuffers.Builder(len(model))
         builder.Finish(tree.Pack(builder), b"TFL3")
-    except Exception as error:  # the generated accessors raise whatever a wild offset leads to
-        raise InputError(f"the .tflite is damaged ({type(error).__name__}: {error}): export it again") from error
+    except Exception as error:  # what the generated writer makes of a strange network
+        raise InputError(
+            f"the .tflite cannot be instrumented ({type(error).__name__}: {error}): export it again"
+        ) from error
     arena = min(_ARENA_BYTES + 4 * len(model) + sum(sizes), 1 << 30)
     return Tap(tuple(indices), names, bytes(builder.Output()), arena)
 
@@ -68,7 +70,7 @@ def tap_onnx(model: bytes) -> Tap:
                 graph.output.append(onnx.helper.make_tensor_value_info(name, kind, None))
         data = tree.SerializeToString()
     except Exception as error:  # protobuf's decoder and whatever a strange graph leads to
-        raise InputError(f"the ONNX model is damaged ({str(error) or type(error).__name__}): export it again") from error
+        raise InputError(f"the ONNX model is damaged ({error or type(error).__name__}): export it again") from error
     return Tap(tuple(values), tuple(name.removesuffix("/int8") for name in values), data)
 
 
