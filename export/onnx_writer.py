@@ -14,15 +14,19 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from .graph import Graph, Op, Quant, Tensor
+from .graph import Graph, Op, Quant, Tensor, to_nchw
+from .metadata import METADATA_NAME, Metadata
 
 #: Old enough for every runtime of the last years, ONNX Runtime Web included.
 OPSET = 17
 IR_VERSION = 8
 
 
-def write_onnx(graph: Graph) -> bytes:
-    """Serialise `graph`: QDQ when it is int8, plain float otherwise; the result has passed onnx's full checker."""
+def write_onnx(graph: Graph, metadata: Metadata | None = None) -> bytes:
+    """Serialise `graph`: QDQ when it is int8, plain float otherwise, with labels and front end from `metadata`.
+
+    The result has passed onnx's full checker.
+    """
     graph.validate()
     writer = _Writer(graph)
     for op in graph.ops:
@@ -39,6 +43,8 @@ def write_onnx(graph: Graph) -> bytes:
         producer_name="tinyscene",
         ir_version=IR_VERSION,
     )
+    if metadata is not None:
+        helper.set_model_props(model, {METADATA_NAME: metadata.to_json()})
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString(deterministic=True))
 
@@ -68,10 +74,13 @@ class _Writer:
             return
         quant = self.graph.tensor[op.output].quant
         exact = op.output if quant is None else f"{op.output}/exact"
-        # At zero point -128 rounding to int8 clips at zero by itself, and engines fuse a bare convolution best.
-        relu = op.relu and (quant is None or quant.zero_point != -128)
-        self._compute(op, f"{exact}/linear" if relu else exact)
-        if relu:
+        clamp = _clamp(op, quant)
+        self._compute(op, f"{exact}/linear" if clamp else exact)
+        if clamp == "Clip":
+            limits = {"floor": 0.0, "ceiling": op.ceiling}
+            names = [self._initializer(f"{op.name}/{key}", np.array(at, np.float32)) for key, at in limits.items()]
+            self._node("Clip", [f"{exact}/linear", *names], exact)
+        elif clamp:
             self._node("Relu", [f"{exact}/linear"], exact)
         if quant is not None:
             self._round(exact, op.output, quant)
@@ -91,9 +100,17 @@ class _Writer:
 
     def _compute(self, op: Op, output: str) -> None:
         inputs = [self.value[name] for name in op.inputs]
-        if op.weight is not None:
+        if op.kind in ("FULLY_CONNECTED", "RESHAPE"):
+            self._flat(op, inputs[0], output)
+        elif op.kind == "SOFTMAX":
+            self._node("Softmax", inputs, output, axis=1 if len(self.graph.tensor[op.output].shape) == 4 else -1)
+        elif op.kind == "MAX_POOL_2D":
+            kernel = list(op.window)
+            values = {"kernel_shape": kernel, "strides": list(op.stride), "pads": self._pads_of(op, kernel)}
+            self._node("MaxPool", inputs, output, **values)
+        elif op.weight is not None:
             kernel = list(op.weight.shape[1:3])
-            group = op.weight.shape[3] if op.kind == "DEPTHWISE_CONV_2D" else 1
+            group = self.graph.tensor[op.inputs[0]].shape[3] if op.kind == "DEPTHWISE_CONV_2D" else 1
             pads = self._pads_of(op, kernel)
             values = {"kernel_shape": kernel, "strides": list(op.stride), "pads": pads, "group": group}
             self._node("Conv", [inputs[0], *self._constants(op)], output, **values)
@@ -117,6 +134,20 @@ class _Writer:
         else:
             self._node({"ADD": "Add", "MUL": "Mul"}[op.kind], inputs, output)
 
+    def _flat(self, op: Op, source: str, output: str) -> None:
+        """An op that reads values in the graph's order, channels innermost."""
+        if len(self.graph.tensor[op.inputs[0]].shape) == 4:
+            self._node("Transpose", [source], f"{output}/nhwc", perm=[0, 2, 3, 1])
+            source = f"{output}/nhwc"
+        if op.kind == "FULLY_CONNECTED":
+            self._node("Flatten", [source], f"{output}/flat")
+            self._node("Gemm", [f"{output}/flat", *self._constants(op)], output, transB=1)
+            return
+        target = f"{output}/reshaped" if len(op.shape) == 4 else output
+        self._node("Reshape", [source, self._initializer(f"{op.name}/shape", np.array(op.shape, np.int64))], target)
+        if target != output:
+            self._node("Transpose", [target], output, perm=[0, 3, 1, 2])
+
     def _pads_of(self, op: Op, kernel: list[int]) -> list[int]:
         pads = list(self.pads.get(op.inputs[0], (0, 0, 0, 0)))
         if op.padding == "SAME":
@@ -130,7 +161,7 @@ class _Writer:
     def _constants(self, op: Op) -> list[str]:
         assert op.weight is not None
         assert op.bias is not None
-        axes = (3, 0, 1, 2) if op.kind == "DEPTHWISE_CONV_2D" else (0, 3, 1, 2)
+        axes = {"DEPTHWISE_CONV_2D": (3, 0, 1, 2), "CONV_2D": (0, 3, 1, 2), "FULLY_CONNECTED": (0, 1)}[op.kind]
         weight, bias = np.ascontiguousarray(op.weight.transpose(axes)), op.bias
         if op.weight_scales is None:
             return [self._initializer(f"{op.name}/weight", weight), self._initializer(f"{op.name}/bias", bias)]
@@ -143,7 +174,7 @@ class _Writer:
 
     def _operand(self, tensor: Tensor) -> None:
         assert tensor.data is not None
-        data = np.moveaxis(tensor.data, 3, 1).copy()
+        data = to_nchw(tensor.data)
         if tensor.quant is None:
             self._initializer(tensor.name, data)
             return
@@ -176,6 +207,20 @@ class _Writer:
 
     def _node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> None:
         self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
+
+
+def _clamp(op: Op, quant: Quant | None) -> str:
+    """The node that clamps an op's result, none where rounding to its integers clips at the same values by itself.
+
+    Engines fuse a bare convolution best.
+    """
+    if not op.relu:
+        return ""
+    if op.ceiling is not None and (
+        quant is None or round(op.ceiling / quant.scale) + quant.zero_point < quant.limits[1]
+    ):
+        return "Clip"
+    return "" if quant is not None and quant.zero_point == quant.limits[0] else "Relu"
 
 
 def _all_axes(pads: list[int]) -> NDArray[np.int64]:

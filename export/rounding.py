@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .fake_quant import fake_quantize, oihw, real_bias, run_op, same_pads
-from .graph import Graph, Op
+from .graph import Graph, Op, to_nchw
 from .quantize import bias_dtype, dequantize, dequantize_weights
 
 #: Part of the mean input variance added to the diagonal: keeps silent inputs from taking unbounded corrections.

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..runtime.errors import InputError
 from .graph import Graph, Op, Quant
+from .metadata import METADATA_NAME, Metadata
 
 IDENTIFIER = b"TFL3"
 
@@ -29,6 +30,12 @@ VERSIONS = {
     "MUL": (2, 4),
     "RSQRT": (2, 3),
     "QUANTIZE": (1, 2),
+    "MAX_POOL_2D": (2, 3),
+    "FULLY_CONNECTED": (4, 7),
+    "RESHAPE": (1, 1),
+    "SOFTMAX": (2, 3),
+    "RELU": (2, 4),
+    "RELU6": (2, 3),
 }
 
 _DTYPES = {
@@ -93,15 +100,20 @@ class _Model:
             buffer.data = data
             self.buffers.append(buffer)
         self.tensors.append(tensor)
-        self.index[name] = len(self.tensors) - 1
-        return self.index[name]
+        number = len(self.tensors) - 1
+        # The graph's tensors come first: a constant inside an op never takes the name of one of them.
+        self.index.setdefault(name, number)
+        return number
 
     def code(self, kind: str, version: int) -> int:
         return self.codes.setdefault((kind, version), len(self.codes))
 
 
-def write_tflite(graph: Graph) -> bytes:
-    """Serialise an int8 `graph`; raises `InputError` when it is float or breaks one of TFLite's rules."""
+def write_tflite(graph: Graph, metadata: Metadata | None = None) -> bytes:
+    """Serialise an int8 `graph`, with labels and front end in the file when `metadata` is given.
+
+    Raises `InputError` when it is float or breaks one of TFLite's rules.
+    """
     graph.validate()
     if not graph.is_int8:
         raise InputError(f"graph {graph.name} is float: only int8 graphs are written as .tflite")
@@ -116,6 +128,12 @@ def write_tflite(graph: Graph) -> bytes:
     subgraph.inputs, subgraph.outputs = [model.index[graph.input]], [model.index[graph.output]]
 
     root = schema.ModelT()
+    if metadata is not None:
+        entry, buffer = schema.MetadataT(), _AlignedBuffer()
+        buffer.data = np.frombuffer(metadata.to_json().encode(), np.uint8)
+        entry.name, entry.buffer = METADATA_NAME, len(model.buffers)
+        model.buffers.append(buffer)
+        root.metadata = [entry]
     root.version, root.description = 3, "tinyscene"
     root.subgraphs, root.buffers = [subgraph], model.buffers
     root.operatorCodes = [_operator_code(*code) for code in model.codes]
@@ -127,7 +145,8 @@ def write_tflite(graph: Graph) -> bytes:
 def _operator(model: _Model, graph: Graph, op: Op) -> Any:
     operator = schema.OperatorT()
     wide = op.output in graph.wide
-    operator.opcodeIndex = model.code(op.kind, VERSIONS[op.kind][wide])
+    builtin = _builtin(op)
+    operator.opcodeIndex = model.code(builtin, VERSIONS[builtin][wide])
     inputs = [model.index[name] for name in op.inputs]
     if op.kind == "PAD":
         pads = np.array([(0, 0), *op.pads, (0, 0)], np.int32)
@@ -135,32 +154,45 @@ def _operator(model: _Model, graph: Graph, op: Op) -> Any:
     elif op.kind == "MEAN":
         axes = np.array(op.axes, np.int32)
         inputs.append(model.tensor(f"{op.name}/axes", axes.shape, None, "int32", axes))
+    elif op.kind == "RESHAPE":
+        shape = np.array(op.shape, np.int32)
+        inputs.append(model.tensor(f"{op.name}/shape", shape.shape, None, "int32", shape))
     elif op.weight is not None:
-        inputs += _convolution_constants(model, graph, op)
+        inputs += _weight_constants(model, graph, op)
     operator.inputs, operator.outputs = inputs, [model.index[op.output]]
-    operator.builtinOptionsType, operator.builtinOptions = _options(op)
+    operator.builtinOptionsType, operator.builtinOptions = _options(op, _multiplier(graph, op))
     if op.kind == "ADD" and wide:
         operator.builtinOptions.potScaleInt16 = False  # scales are any number, not powers of two
     return operator
 
 
-def _convolution_constants(model: _Model, graph: Graph, op: Op) -> list[int]:
+def _builtin(op: Op) -> str:
+    """TFLite's name of an op: there, a requantisation that clamps is an activation."""
+    if op.kind == "QUANTIZE" and op.relu:
+        return "RELU" if op.ceiling is None else "RELU6"
+    return op.kind
+
+
+def _weight_constants(model: _Model, graph: Graph, op: Op) -> list[int]:
     quant = graph.tensor[op.inputs[0]].quant
     assert op.weight is not None
     assert op.bias is not None
     assert op.weight_scales is not None
     assert quant is not None
-    axis = 0 if op.kind == "CONV_2D" else 3
-    weight = model.tensor(f"{op.name}/weight", op.weight.shape, _per_channel(op.weight_scales, axis), data=op.weight)
-    bias_scales = np.float32(quant.scale) * op.weight_scales
+    axis = 3 if op.kind == "DEPTHWISE_CONV_2D" else 0
+    scales = op.weight_scales
+    if op.kind == "FULLY_CONNECTED" and (scales == scales[0]).all():
+        scales = scales[:1]  # the same arithmetic, and what older kernels know
+    weight = model.tensor(f"{op.name}/weight", op.weight.shape, _per_channel(scales, axis), data=op.weight)
+    bias_scales = np.float32(quant.scale) * scales
     bias = model.tensor(f"{op.name}/bias", op.bias.shape, _per_channel(bias_scales, 0), op.bias.dtype.name, op.bias)
     return [weight, bias]
 
 
-def _options(op: Op) -> tuple[int, Any]:
+def _options(op: Op, multiplier: int) -> tuple[int, Any]:
     kinds = schema.BuiltinOptions
     padding = schema.Padding.SAME if op.padding == "SAME" else schema.Padding.VALID
-    activation = schema.ActivationFunctionType.RELU if op.relu else schema.ActivationFunctionType.NONE
+    activation = _activation(op)
     if op.kind == "CONV_2D":
         conv = schema.Conv2DOptionsT()
         conv.padding, conv.fusedActivationFunction = padding, activation
@@ -168,10 +200,11 @@ def _options(op: Op) -> tuple[int, Any]:
         return kinds.Conv2DOptions, conv
     if op.kind == "DEPTHWISE_CONV_2D":
         depthwise = schema.DepthwiseConv2DOptionsT()
-        depthwise.padding, depthwise.fusedActivationFunction, depthwise.depthMultiplier = padding, activation, 1
+        depthwise.padding, depthwise.fusedActivationFunction = padding, activation
+        depthwise.depthMultiplier = multiplier
         depthwise.strideH, depthwise.strideW = op.stride
         return kinds.DepthwiseConv2DOptions, depthwise
-    if op.kind == "AVERAGE_POOL_2D":
+    if op.kind in ("AVERAGE_POOL_2D", "MAX_POOL_2D"):
         pool = schema.Pool2DOptionsT()
         pool.padding, pool.fusedActivationFunction = padding, activation
         pool.strideH, pool.strideW = op.stride
@@ -187,9 +220,34 @@ def _options(op: Op) -> tuple[int, Any]:
         return kinds.ReducerOptions, reducer
     if op.kind == "PAD":
         return kinds.PadOptions, schema.PadOptionsT()
-    if op.kind == "QUANTIZE":
+    if op.kind == "FULLY_CONNECTED":
+        dense = schema.FullyConnectedOptionsT()
+        dense.fusedActivationFunction = activation
+        return kinds.FullyConnectedOptions, dense
+    if op.kind == "RESHAPE":
+        reshape = schema.ReshapeOptionsT()
+        reshape.newShape = np.array(op.shape, np.int32)
+        return kinds.ReshapeOptions, reshape
+    if op.kind == "SOFTMAX":
+        softmax = schema.SoftmaxOptionsT()
+        softmax.beta = 1.0
+        return kinds.SoftmaxOptions, softmax
+    if op.kind == "QUANTIZE" and not op.relu:
         return kinds.QuantizeOptions, schema.QuantizeOptionsT()
-    return kinds.NONE, None  # RSQRT has no options
+    return kinds.NONE, None  # RSQRT, RELU and RELU6 have no options
+
+
+def _activation(op: Op) -> int:
+    kinds = schema.ActivationFunctionType
+    if op.ceiling not in (None, 6.0):
+        raise InputError(f"{op.name}: no activation of TFLite ends at {op.ceiling}: 6 is the only ceiling it has")
+    return int(kinds.NONE if not op.relu else kinds.RELU if op.ceiling is None else kinds.RELU6)
+
+
+def _multiplier(graph: Graph, op: Op) -> int:
+    """Output channels of a depthwise convolution for each of its input's."""
+    channels = graph.tensor[op.inputs[0]].shape[-1]
+    return op.weight.shape[3] // channels if op.kind == "DEPTHWISE_CONV_2D" and op.weight is not None else 1
 
 
 def _operator_code(kind: str, version: int) -> Any:
