@@ -5,8 +5,8 @@ Knows nothing of engines: whoever has an engine's activations by name can ask.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 from .golden import channel_steps
 from .graph import Graph
+
+#: Tensors in running order, each with what to call it.
+Order = Sequence[tuple[str, str]]
 
 #: Mean difference of a channel, in steps, up to which an engine that rounds otherwise may leave the reference kernels:
 #: this much, and twice what rounding once instead of twice does to that tensor (`Golden.noise`). XNNPACK and ONNX
@@ -35,9 +38,14 @@ class Divergence:
         return self.text
 
 
+def order_of(graph: Graph) -> list[tuple[str, str]]:
+    """What the ops of a graph write, in running order."""
+    return [(op.output, f"{op.output} ({op.kind})") for op in graph.ops]
+
+
 def first_difference(name: str, expected: NDArray[Any], found: NDArray[Any]) -> Divergence | None:
     """The first of the values that differ at all; None when all are equal."""
-    tensor = name.split(" ")[0]
+    tensor = name.partition(" (")[0]
     if expected.shape != found.shape or expected.dtype != found.dtype:
         text = f"{name}: {found.dtype} {found.shape}, recorded {expected.dtype} {expected.shape}"
         return Divergence(tensor, (), None, None, text)
@@ -56,20 +64,20 @@ def first_difference(name: str, expected: NDArray[Any], found: NDArray[Any]) -> 
 
 
 def compare_layers(
-    graph: Graph, expected: Mapping[str, NDArray[Any]], found: Mapping[str, NDArray[Any]]
+    order: Order, expected: Mapping[str, NDArray[Any]], found: Mapping[str, NDArray[Any]]
 ) -> Divergence | None:
     """The first layer, in running order, in which an engine's activations differ at all; None when none does."""
-    for op in graph.ops:
-        if op.output not in expected or op.output not in found:
-            who = "recorded" if op.output not in expected else "given by the engine"
-            return Divergence(op.output, (), None, None, f"{op.output} was not {who}")
-        if difference := first_difference(f"{op.output} ({op.kind})", expected[op.output], found[op.output]):
-            return difference
+    for name, title in order:
+        if name not in expected or name not in found:
+            who = "recorded" if name not in expected else "given by the engine"
+            return Divergence(name, (), None, None, f"{name} was not {who}")
+        if difference := first_difference(title, expected[name], found[name]):
+            return replace(difference, tensor=name)
     return None
 
 
 def drifting_layer(
-    graph: Graph,
+    order: Order,
     expected: Mapping[str, NDArray[Any]],
     found: Mapping[str, NDArray[Any]],
     noise: Mapping[str, float],
@@ -78,19 +86,18 @@ def drifting_layer(
 
     Layers that the engine does not have (it may fold a PAD) are passed over.
     """
-    for op in graph.ops:
-        name = op.output
+    for name, title in order:
         if name not in expected or name not in found:
             continue
         if expected[name].shape != found[name].shape:
-            return first_difference(f"{name} ({op.kind})", expected[name], found[name])
+            return first_difference(title, expected[name], found[name])
         steps, limit = channel_steps(expected[name], found[name]), LAYER_STEPS + 2 * noise.get(name, 0.0)
         if steps > limit:
             apart = np.abs(expected[name].astype(np.int64) - found[name].astype(np.int64))
             place = tuple(int(i) for i in np.unravel_index(int(apart.argmax()), apart.shape))
             values = found[name][place].item(), expected[name][place].item()
             text = (
-                f"{name} ({op.kind}) diverges first: a channel is {steps:.1f} steps off in the mean, at most "
+                f"{title} diverges first: a channel is {steps:.1f} steps off in the mean, at most "
                 f"{limit:.1f} are rounding; at {list(place)} {values[0]} instead of {values[1]}"
             )
             return Divergence(name, place, *values, text)

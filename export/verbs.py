@@ -1,4 +1,4 @@
-"""The verbs `train qat`, `export` and `verify`. Torch is imported when one of the first two runs."""
+"""The verbs `train qat` and `export`; torch is imported when one of them runs. `verify` has a module of its own."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ..runtime.cli import Verb
 from ..runtime.errors import InputError, require
 from ..runtime.output import Output
 from ..training.verbs import add_data_arguments, add_training_arguments, report
+from .verbs_verify import VERIFY as VERIFY  # where the installed entry point looks for it
 
 if TYPE_CHECKING:
     from ..training.batches import TrainingData
     from ..training.run import Run
     from .artefact import Exported
     from .clips import Clips
-    from .verify import Check
 
 
 def _qat_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +44,10 @@ def _train_qat(arguments: argparse.Namespace, output: Output) -> None:
     settings = load_settings(QatSettings, "qat", arguments.config, arguments.settings)
     source = load_run(arguments.run)
     teachers = [load_run(path) for path in arguments.teacher]
-    data = open_data(arguments.data, arguments.fold, arguments.split, arguments.cache, output)
+    labelled = settings.distill_lambda > 0
+    data = open_data(
+        arguments.data, arguments.fold, arguments.split, arguments.cache, output, settings.holdout, labelled
+    )
     report(train_qat(source, settings, data, arguments.out, output, teachers), output)
 
 
@@ -145,26 +148,6 @@ def _report_export(exported: Exported, output: Output) -> None:
     )
 
 
-def _verify_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle to check")
-
-
-def _verify(arguments: argparse.Namespace, output: Output) -> int:
-    require("flatbuffers", "export")
-    from dataclasses import asdict
-
-    from ..runtime.bundle import load_bundle
-    from .verify import lines, passed, verify_bundle
-
-    bundle = load_bundle(arguments.bundle)
-    checks: list[Check] = verify_bundle(bundle)
-    for check in checks:
-        output.record("tinyscene.check/1", **asdict(check))
-    ok = passed(checks)
-    output.record("tinyscene.verification/1", "\n".join(lines(checks)), bundle=str(bundle.path), verified=ok)
-    return 0 if ok else 1
-
-
 TRAIN_QAT = Verb(
     "fine-tune a student as the int8 network it will be",
     "tinyscene train qat runs/student --data build/synth --out runs/qat",
@@ -177,11 +160,4 @@ EXPORT = Verb(
     "tinyscene export runs/qat --data build/synth --out build/bundle",
     _export_arguments,
     _export,
-)
-
-VERIFY = Verb(
-    "replay a bundle's golden vectors through every engine at hand",
-    "tinyscene verify build/bundle",
-    _verify_arguments,
-    _verify,
 )

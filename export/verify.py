@@ -26,6 +26,7 @@ from .divergence import (
     compare_logits,
     drifting_layer,
     first_difference,
+    order_of,
 )
 from .engines.catalogue import choose
 from .engines.engine import Engine, Replay
@@ -120,7 +121,7 @@ def judge_integers(engine: Engine, graph: Graph, golden: Golden, replay: Replay)
     layers = replay.layers or {}
     if not engine.exact:
         return judge_tolerant(graph, golden, _real(graph, replay.logits), layers)
-    difference = compare_layers(graph, golden.layers, layers) or first_difference(
+    difference = compare_layers(order_of(graph), golden.layers, layers) or first_difference(
         "logits", golden.logits, replay.logits
     )
     if difference:
@@ -135,7 +136,7 @@ def judge_tolerant(
 ) -> Found:
     """The real `logits` and integer `layers` of an engine that rounds otherwise, within the two tolerances."""
     ok, detail = against_reference(graph, golden, logits)
-    drift = drifting_layer(graph, golden.layers, layers, golden.noise)
+    drift = drifting_layer(order_of(graph), golden.layers, layers, golden.noise)
     if drift is None and ok:
         return True, detail, None
     return False, detail if drift is None else f"{drift}; {detail}", drift

@@ -34,7 +34,7 @@ def tap_tflite(model: bytes) -> Tap:
         graph = tree.subgraphs[0]
         indices = list(dict.fromkeys(int(index) for op in graph.operators for index in op.outputs))
         sizes = [int(np.prod(graph.tensors[index].shape, dtype=np.int64)) * 8 for index in indices]
-        names = tuple(_text(graph.tensors[index].name) or f"tensor {index}" for index in indices)
+        names = _names(graph, indices)
         answers = [int(index) for index in graph.outputs]
         graph.outputs = answers + [index for index in indices if index not in answers]
         tree.signatureDefs = None  # a signature lists outputs of its own
@@ -72,6 +72,15 @@ def tap_onnx(model: bytes) -> Tap:
     except Exception as error:  # protobuf's decoder and whatever a strange graph leads to
         raise InputError(f"the ONNX model is damaged ({error or type(error).__name__}): export it again") from error
     return Tap(tuple(values), tuple(name.removesuffix("/int8") for name in values), data)
+
+
+def _names(graph: Any, indices: list[int]) -> tuple[str, ...]:
+    """The file's own names, or the tensors' numbers where these are empty or repeat."""
+    stored = [_text(graph.tensors[index].name) for index in indices]
+    return tuple(
+        name if name and stored.count(name) == 1 else f"{name} [tensor {index}]".strip()
+        for name, index in zip(stored, indices, strict=True)
+    )
 
 
 def _text(name: bytes | str | None) -> str:
