@@ -92,7 +92,7 @@ def assemble(
 
 
 def layers_of(graph: Graph) -> list[dict[str, Any]]:
-    """What each op of `graph` costs, in running order: shape, MACs, bytes of weights, activation memory, quantisation."""
+    """What each op of `graph` costs, in running order, and how it is quantised."""
     costs = {cost.name: cost for cost in graph.costs()}
     layers = []
     for op, live in zip(graph.ops, graph.live_activation_bytes(), strict=True):

@@ -131,10 +131,14 @@ def confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str], title: str
             share = counts[column] / total
             right = labels[column] == label
             style = "right" if right else "wrong"
-            tip = tag("title", f"{label} heard as {labels[column]}: {counts[column]:,} of {total:,} ({100 * share:.0f} %)")
+            tip = tag(
+                "title", f"{label} heard as {labels[column]}: {counts[column]:,} of {total:,} ({100 * share:.0f} %)"
+            )
             spot = {"x": left + _CELL * place, "y": y, "width": _CELL - 1, "height": _CELL - 1}
             marks.append(tag("rect", class_="empty", **spot))
-            marks.append(tag("rect", tip, class_=style, fill_opacity=f"{0.08 + 0.92 * share:.2f}" if share else "0", **spot))
+            marks.append(
+                tag("rect", tip, class_=style, fill_opacity=f"{0.08 + 0.92 * share:.2f}" if share else "0", **spot)
+            )
             if counts[column]:
                 weight = "count strong" if share > 0.5 else "count"
                 text = f"{100 * share:.0f}" if share >= 0.005 else "·"

@@ -130,4 +130,15 @@ def _verification(checks: Sequence[Mapping[str, Any]] | None) -> list[Sentence]:
 
 
 def _lint(targets: Sequence[Mapping[str, Any]] | None) -> list[Sentence]:
-    return []
+    if not targets:
+        return []
+    whole = [target["title"] for target in targets if target["whole"]]
+    parts = [target for target in targets if not target["whole"]]
+    sentences = [Sentence(GOOD, f"runs as it is on {', '.join(whole)}")] if whole else []
+    for target in parts:
+        problems = [op for op in target["ops"] if op["status"] != "runs"]
+        first = f", first {problems[0]['name']} ({problems[0]['kind']})" if problems else ""
+        share = f"{percent(target['mac_share'])} of the MACs run there"
+        text = f"{target['title']}: {share}, {len(problems)} of {len(target['ops'])} ops do not{first}"
+        sentences.append(Sentence(LOOK, text))
+    return sentences
