@@ -6,7 +6,7 @@ clips each side where the squared rounding and clipping error of the values seen
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,6 +20,8 @@ from .graph import Graph, quant_source
 from .quantize import choose_quant, quantize
 from .rescale import equalize
 from .rounding import round_weights
+from .wide_choice import resolve_layers
+from .widen import widen
 
 CALIBRATORS = ("minmax", "percentile", "mse")
 DEFAULT = "mse"
@@ -106,22 +108,33 @@ def calibrate(graph: Graph, log_mels: NDArray[np.float32], method: str = DEFAULT
     return ranges_from(graph, measure(graph, log_mels), method)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Calibrated:
-    """An int8 graph and the ranges its scales were made from."""
+    """An int8 graph, the ranges its scales were made from, and its float twin: the same ops, tensors and units."""
 
     graph: Graph
     ranges: dict[str, tuple[float, float]]
+    level: Graph
 
 
-def quantize_calibrated(graph: Graph, log_mels: NDArray[np.float32], method: str = DEFAULT) -> Calibrated:
+def quantize_calibrated(
+    graph: Graph, log_mels: NDArray[np.float32], method: str = DEFAULT, int16: Sequence[str] = ()
+) -> Calibrated:
     """Post-training quantisation of a float `graph` on `log_mels` (clips, n_mels, n_frames).
 
     Channels are brought to similar levels (`rescale`), ranges chosen by `method`, weights rounded by `round_weights`.
+    The layers named in `int16` compute in 16 bits (`widen`), or those that `choose_wide` finds for "auto".
     """
     level = equalize(graph, _levels(graph, measure(graph, log_mels)))
-    ranges = calibrate(level, log_mels, method)
-    return Calibrated(round_weights(level, quantize(level, ranges), log_mels), ranges)
+    ranges, wide = calibrate(level, log_mels, method), frozenset[str]()
+    if int16:
+        widened = widen(level, resolve_layers(level, ranges, log_mels, int16))
+        level, wide = widened.graph, widened.wide
+        statistics = measure(level, log_mels)
+        ranges = ranges_from(level, statistics, method)
+        # Clipping buys finer steps, of which 16 bits have enough.
+        ranges |= {name: entry.extremes() for name, entry in statistics.items() if name in wide}
+    return Calibrated(round_weights(level, quantize(level, ranges, wide), log_mels), ranges, level)
 
 
 def _levels(graph: Graph, statistics: dict[str, Statistics]) -> dict[str, NDArray[np.float64]]:
