@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..runtime.errors import InputError
 from .graph import Graph, Op, Quant, Tensor
+from .metadata import METADATA_NAME, Metadata, parse_metadata
 from .tflite_ops import KIND_OF, NO_MOVE, OpReader, builtin_name
 from .tflite_structure import parse_model
 
@@ -37,6 +38,7 @@ class Network:
 
     graph: Graph
     as_stored: bool
+    metadata: Metadata | None = None
 
 
 def read_tflite(data: bytes, source: str = "the .tflite") -> Graph:
@@ -71,6 +73,7 @@ class _Reader:
         self.source = source
         if len(model.subgraphs) != 1:
             raise InputError(f"{source} has {len(model.subgraphs)} subgraphs, expected 1")
+        self.model = model
         self.subgraph = model.subgraphs[0]
         self.buffers = model.buffers
         self.codes = model.operatorCodes
@@ -98,7 +101,7 @@ class _Reader:
         graph = Graph(name, tuple(tensors.values()), ops, self.names[first], self.names[last])
         shown = {number: self.names[number] for number in range(len(self.names)) if self.names[number] in used}
         own_names = all(self.stored_names[number] == name for number, name in shown.items())
-        return Network(graph, own_names and (first, last) == (inputs[0], outputs[0]))
+        return Network(graph, own_names and (first, last) == (inputs[0], outputs[0]), self._metadata())
 
     def tensor(self, index: int) -> Tensor:
         """An activation or a constant operand."""
@@ -136,12 +139,21 @@ class _Reader:
     def constant(self, index: int) -> NDArray[Any]:
         """A constant's integers."""
         tensor = self._entry(index)
+        if tensor.type == schema.TensorType.FLOAT32:
+            raise InputError(f"{self.source}: {self.names[index]} is float32: only fully-integer models are read")
         if tensor.type not in _DTYPES or not self.is_constant(index) or tensor.sparsity is not None:
             raise InputError(f"{self.source}: {self.names[index]} is no constant of integers")
         data = self.buffers[tensor.buffer].data
         # A copy in native byte order: the graph must not keep the whole file alive or be read-only.
         values = np.frombuffer(np.asarray(data, np.uint8).tobytes(), _DTYPES[tensor.type])
         return values.reshape(self.shape(index)).astype(values.dtype.newbyteorder("="))
+
+    def _metadata(self) -> Metadata | None:
+        for entry in self.model.metadata or ():
+            content = self.buffers[entry.buffer].data
+            if _text(entry.name) == METADATA_NAME and content is not None:
+                return parse_metadata(np.asarray(content, np.uint8).tobytes(), self.source)
+        return None
 
     def _op(self, operator: Any) -> Op:
         builtin = builtin_name(self.codes[operator.opcodeIndex])
@@ -194,7 +206,7 @@ class _Reader:
             raise InputError(f"{self.source}: its end {self.names[outer]} is neither int8, float32 nor the uint8 of it")
 
     def _moves_nothing(self, operator: Any, builtin: str) -> bool:
-        """Whether an op at the front only gives the input's values another shape, as from NCHW to NHWC of one channel."""
+        """Whether an op at the front only gives the input another shape, as from NCHW to NHWC of one channel."""
         if builtin not in NO_MOVE or operator.outputs is None or len(operator.outputs) != 1:
             return False
         source, target = self.shape(int(operator.inputs[0])), self.shape(int(operator.outputs[0]))

@@ -43,8 +43,10 @@ class TensorDetails(NamedTuple):
 class LiteRTEngine:
     """The int8 network of a .tflite file in LiteRT (ai-edge-litert, or tflite-runtime where that is all there is)."""
 
-    def __init__(self, model: Path, kernels: Kernels = "default", threads: int = 1) -> None:
-        """Load `model`. Raises `InputError` for a file that is missing, damaged or no int8 classifier of one input and
+    def __init__(
+        self, model: Path, kernels: Kernels = "default", threads: int = 1, content: bytes | None = None
+    ) -> None:
+        """Load `model`, or `content` in its place. Raises `InputError` for a file that is missing, damaged or no int8 classifier of one input and
         one output, `UnavailableError` when no interpreter is installed."""
         if kernels not in get_args(Kernels):
             raise InputError(f"unknown kernels {kernels!r}, expected one of {', '.join(get_args(Kernels))}")
@@ -52,7 +54,7 @@ class LiteRTEngine:
             raise InputError(f"threads is {threads}, expected at least 1")
         self.name = f"LiteRT {kernels}"
         self.model = model
-        self._interpreter = _interpreter(model, kernels, threads)
+        self._interpreter = _interpreter(model, kernels, threads, content)
         self.input = self._details(self._interpreter.get_input_details(), "input")
         self.output = self._details(self._interpreter.get_output_details(), "output")
         if len(self.input.shape) != 4 or self.input.shape[0] != 1 or self.input.shape[3] != 1:
@@ -118,7 +120,7 @@ def open_engine(bundle: Bundle, kernels: Kernels = "default", threads: int = 1) 
     return engine
 
 
-def _interpreter(model: Path, kernels: Kernels, threads: int) -> Any:
+def _interpreter(model: Path, kernels: Kernels, threads: int, content: bytes | None) -> Any:
     """An interpreter with its tensors allocated; its bindings are untyped."""
     if not model.is_file():
         raise InputError(f"no model at {model}: make one with `tinyscene export`")
@@ -127,7 +129,8 @@ def _interpreter(model: Path, kernels: Kernels, threads: int) -> Any:
     if kernels == "reference":
         options["experimental_op_resolver_type"] = module.OpResolverType.BUILTIN_REF
     try:
-        interpreter = module.Interpreter(model_path=str(model), **options)
+        source = {"model_path": str(model)} if content is None else {"model_content": content}
+        interpreter = module.Interpreter(**source, **options)
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         if "numpy" in str(error).lower():

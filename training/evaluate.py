@@ -1,4 +1,4 @@
-"""Accuracy of runs and bundles side by side on one fold, alone and together, and how often they agree."""
+"""Accuracy of runs, bundles and model files side by side on one fold, alone and together, and how often they agree."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from .disagreement import disagreement
 from .ensemble import combine, ensemble_weights, uniform_weights
 from .label_map import translate
 from .metrics import agreement, evaluate_logits
+from .model_files import is_model_file, open_model_file
 from .predict import choose_device, predict_engine, predict_run
 from .run import load_run
 from .settings import TrainSettings
@@ -36,10 +37,22 @@ class Predictions:
 
 
 def predict_model(
-    path: Path, data: TrainingData, kernels: Literal["default", "reference"], output: Output
+    path: Path,
+    data: TrainingData,
+    kernels: Literal["default", "reference"],
+    output: Output,
+    like: Path | None = None,
 ) -> Predictions:
-    """Predictions of the run or bundle at `path` for the evaluation side of `data`."""
+    """Predictions of the run, bundle or model file at `path` for the evaluation side of `data`.
+
+    `like` is a bundle with the labels and the front end of model files.
+    """
     indices = data.evaluate
+    if is_model_file(path):
+        file = open_model_file(path, kernels, like, data.labels)
+        output.log(f"{path}: labels and front end of {file.origin}")
+        logits = predict_engine(file.engine, file.frontend, data.cache, indices, output)
+        return Predictions(f"{path} ({file.engine.name})", file.labels, logits)
     if (path / BUNDLE_MANIFEST).is_file():
         bundle = load_bundle(path)
         engine = open_engine(bundle, kernels)
@@ -107,6 +120,7 @@ class Request:
     kernels: Literal["default", "reference"] = "default"
     label_map: Mapping[str, str] | None = None
     unseen: Path | None = None  # impulse responses: also as heard through them
+    like: Path | None = None  # bundle with the labels and the front end of bare model files
     ensemble: str | None = None  # also what all models say together: "mean", "validation", "learnt"
 
 
@@ -127,16 +141,16 @@ def compare(paths: Sequence[Path], data: TrainingData, request: Request, output:
     """
     heard = data if request.unseen is None else replace(data, cache=simulate_devices(data.cache, request.unseen))
     # What is wrong with any model shows before one is asked.
-    labels = [_labels(path) for path in paths]
+    labels = [_labels(path, data, request) for path in paths]
     for path, known in zip(paths, labels, strict=True):
         _meanings(str(path), known, data, request.label_map)
     weights = None if request.ensemble is None else _weights(paths, labels, data, request.ensemble, output)
     own: list[Predictions] = []
     unseen: list[Predictions] = []
     for path in paths:
-        own.append(predict_model(path, data, request.kernels, output))
+        own.append(predict_model(path, data, request.kernels, output, request.like))
         if heard is not data:
-            unseen.append(predict_model(path, heard, request.kernels, output))
+            unseen.append(predict_model(path, heard, request.kernels, output, request.like))
     report = None
     if weights is not None:
         report = _disagreement(own, weights, data, request)
@@ -161,7 +175,9 @@ def compare(paths: Sequence[Path], data: TrainingData, request: Request, output:
     return Comparison(entries, report)
 
 
-def _labels(path: Path) -> tuple[str, ...]:
+def _labels(path: Path, data: TrainingData, request: Request) -> tuple[str, ...]:
+    if is_model_file(path):
+        return open_model_file(path, request.kernels, request.like, data.labels).labels
     return load_bundle(path).labels if (path / BUNDLE_MANIFEST).is_file() else load_run(path).labels
 
 
@@ -178,7 +194,8 @@ def _weights(
             )
     if strategy == "mean":
         return uniform_weights(len(paths), len(labels[0]))
-    runs = [load_run(path) for path in paths if not (path / BUNDLE_MANIFEST).is_file()]
+    folders = [path for path in paths if not is_model_file(path) and not (path / BUNDLE_MANIFEST).is_file()]
+    runs = [load_run(path) for path in folders]
     if len(runs) < len(paths) or any(run.kind == "qat" for run in runs) or labels[0] != data.labels:
         raise InputError(
             f"--ensemble {strategy} weighs float runs that were trained on {data.corpus.root}: "

@@ -19,11 +19,17 @@ if TYPE_CHECKING:
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "models", type=Path, nargs="+", metavar="MODEL", help="run or bundle; the first is compared with"
+        "models", type=Path, nargs="+", metavar="MODEL", help="run, bundle or .tflite; the first is compared with"
     )
     add_data_arguments(parser)
     parser.add_argument(
         "--kernels", choices=("default", "reference"), default="default", help="LiteRT's kernels for int8 models"
+    )
+    parser.add_argument(
+        "--like",
+        type=Path,
+        metavar="BUNDLE",
+        help="whose labels and front end a bare .tflite has (default: its own metadata, else the corpus' scenes)",
     )
     parser.add_argument(
         "--unseen",
@@ -56,7 +62,7 @@ def _evaluate(arguments: argparse.Namespace, output: Output) -> None:
     corpus = read_corpus(arguments.data)
     check_label_map(label_map or {}, corpus.labels)
     data = open_corpus(corpus, arguments.fold, arguments.split, arguments.cache, output)
-    request = Request(arguments.kernels, label_map, arguments.unseen, arguments.ensemble)
+    request = Request(arguments.kernels, label_map, arguments.unseen, arguments.like, arguments.ensemble)
     comparison = compare(arguments.models, data, request, output)
     for entry in comparison.entries:
         output.record("tinyscene.evaluation/1", data=str(arguments.data), fold=arguments.fold, **entry)
@@ -97,7 +103,7 @@ def _text(comparison: Comparison, unseen: Path | None) -> str:
 
 
 EVALUATE = Verb(
-    "accuracy of runs and bundles side by side, alone or as an ensemble, and how often they agree",
+    "accuracy of runs, bundles and .tflite files side by side, alone or as an ensemble, and how often they agree",
     "tinyscene evaluate runs/student build/bundle --data build/synth --fold 1",
     _arguments,
     _evaluate,
