@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import Callback
 from ..runtime.errors import InputError
 from ..runtime.output import Output
 from ..training.batches import TrainingData
-from ..training.distill import check_distillation, check_teachers
+from ..training.distill import check_distillation
 from ..training.run import WEIGHTS, Run, load_run, save_run
 from ..training.session import check_data, network_size, provenance, run_config
 from ..training.settings import TrainSettings
@@ -27,6 +27,7 @@ from .fake_quant import GraphNet, dequantized
 from .lower import lower
 from .ptq import CALIBRATORS, DEFAULT, quantize_calibrated
 from .tflite_writer import write_tflite
+from .unlabelled import agreements, check_unlabelled
 
 MODEL = "model.tflite"
 
@@ -98,14 +99,14 @@ def train_qat(
     """Fine-tune the student of `source` as an int8 network, as a run of kind "qat" at `out`, or go on where it stopped.
 
     Distils from `teachers`, by default from `source` itself. The run holds the source's float weights and, as
-    `model.tflite`, the int8 graph. Raises `InputError` when `source` is no student or knows other scenes than `data`.
+    `model.tflite`, the int8 graph. Without weight on the labels (`distill_lambda` 0) any recordings of `data` serve;
+    those of scenes that `source` knows are scored. Raises `InputError` when `source` is no student.
     """
     if source.kind not in ("student", "imported"):
         raise InputError(f"{source.path} is a {source.kind} run: quantise a student's, from `tinyscene train student`")
     teachers = tuple(teachers) or (source,)
-    check_teachers([source], data.labels)
+    data = check_unlabelled(settings, source, data).with_holdout(settings.holdout)
     check_distillation(settings, teachers, data.labels)
-    data = data.with_holdout(settings.holdout)
     check_data(settings, data)
     config = {**run_config("qat", settings, data, teachers), "source": source.files[WEIGHTS]}
     if begin_run(out, config):
@@ -125,6 +126,7 @@ def train_qat(
     metrics: Mapping[str, Any] = fit(
         net, frontend, settings, data, out, output, teachers=teachers, callbacks=[schedule]
     )
+    metrics = {**metrics, **agreements(net, frontend, settings, data, source, teachers, output)}
     return save_run(
         out,
         kind="qat",

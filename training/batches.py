@@ -26,6 +26,7 @@ from .data.contiguous import contiguous_clips
 from .data.corpus import Corpus, Fold, read_corpus
 from .data.holdout import held_out_recordings
 from .data.mapped import packed, unpacked
+from .label_map import translate
 from .parallel import ALONE, Share
 
 #: Full scale of the cache's int16 samples.
@@ -54,6 +55,7 @@ class TrainingData:
     fold_number: int
     split: int | None = None  # per cent of the training side, DCASE 2024's lists
     holdout: float = 0.0  # share of each scene's training recordings that is kept aside
+    scenes: tuple[str, ...] | None = None  # of the network, where they are not the corpus', see `named_as`
 
     @cached_property
     def train(self) -> NDArray[np.int64]:
@@ -72,8 +74,8 @@ class TrainingData:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The corpus' scenes: index is class number."""
-        return self.corpus.labels
+        """The scenes: index is class number."""
+        return self.corpus.labels if self.scenes is None else self.scenes
 
     @cached_property
     def seen_devices(self) -> tuple[str, ...]:
@@ -90,6 +92,17 @@ class TrainingData:
         """The same data with this share of the training recordings kept aside."""
         return self if share == self.holdout else replace(self, holdout=share)
 
+    def named_as(self, scenes: Sequence[str]) -> TrainingData:
+        """The same snippets with labels that count among `scenes`, a network's; -1 where it does not know the scene."""
+        scenes = tuple(scenes)
+        if scenes == self.labels:
+            return self
+        known = translate(self.labels, scenes)
+        number = np.array([scenes.index(known[s]) if s in known else -1 for s in self.labels], np.int64)
+        # -1 stays -1: it picks the entry behind the last.
+        label = np.append(number, -1)[self.cache.label]
+        return replace(self, scenes=scenes, cache=replace(self.cache, label=label))
+
     @cached_property
     def _training_clips(self) -> tuple[Sequence[int], Sequence[int]]:
         """Clips of the training side: to train on, and kept aside."""
@@ -102,13 +115,20 @@ class TrainingData:
 
 
 def open_data(
-    folder: Path, fold: int, split: int | None, cache_dir: Path | None, output: Output | None, holdout: float = 0.0
+    folder: Path,
+    fold: int,
+    split: int | None,
+    cache_dir: Path | None,
+    output: Output | None,
+    holdout: float = 0.0,
+    labelled: bool = True,
 ) -> TrainingData:
     """Read the corpus in `folder`, choose a fold, and build the cache when there is none.
 
-    Raises `InputError` when either side of the fold is empty, or when `holdout` leaves nothing of a scene to train on.
+    Unless `labelled`, nothing needs to say which scenes its clips are of. Raises `InputError` when either side of the
+    fold is empty, or when `holdout` leaves nothing of a scene to train on.
     """
-    return open_corpus(read_corpus(folder), fold, split, cache_dir, output, holdout)
+    return open_corpus(read_corpus(folder, labelled), fold, split, cache_dir, output, holdout)
 
 
 def open_corpus(

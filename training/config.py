@@ -21,7 +21,7 @@ import yaml
 from ..runtime.errors import InputError
 from .settings import TrainSettings
 
-SECTIONS = ("teacher", "student", "qat")
+SECTIONS = ("teacher", "student", "freeze", "qat")
 
 SettingsT = TypeVar("SettingsT", bound=TrainSettings)
 

@@ -67,8 +67,9 @@ class EpochLog(Callback):
         writer.writerows(self.rows)
         write_file(self.file, text.getvalue().encode())
         if self.speak:
-            scored = f", evaluation {row['evaluate_accuracy']:.3f}" if "evaluate_accuracy" in row else ""
+            scores = {"training accuracy": "train_accuracy", "evaluation": "evaluate_accuracy"}
+            scored = "".join(f", {name} {row[key]:.3f}" for name, key in scores.items() if key in row)
             self.output.log(
-                f"epoch {row['epoch'] + 1} of {trainer.max_epochs}: loss {row['train_loss']:.4f}, "
-                f"training accuracy {row['train_accuracy']:.3f}{scored}, {row['seconds']:.1f} s"
+                f"epoch {row['epoch'] + 1} of {trainer.max_epochs}: loss {row['train_loss']:.4f}{scored}, "
+                f"{row['seconds']:.1f} s"
             )

@@ -30,15 +30,19 @@ def evaluate_logits(
     `accuracy`, `macro` (mean over the scenes that occur), `per_scene`, `confusion` (rows true, columns predicted), with
     `device` also `per_device` and `groups` (real: a, b, c; seen: further devices of the training side; unseen: the
     rest), and with `clip` `clip_accuracy` and `clip_macro`: a clip's answer is the mean of its snippets'
-    log-probabilities. `n` says how many snippets were scored.
+    log-probabilities. `n` says how many snippets were scored: those whose label is not -1 (a scene that the network
+    does not know). Where there are none, the accuracies are None.
     """
+    if not (known := labels >= 0).all():
+        logits, labels = logits[known], labels[known]
+        device, clip = (None if each is None else each[known] for each in (device, clip))
     predicted = logits.argmax(axis=1)
     correct = predicted == labels
     confusion = np.zeros((len(label_names), logits.shape[1]), dtype=np.int64)
     np.add.at(confusion, (labels, predicted), 1)
     metrics: dict[str, Any] = {
         "n": len(labels),
-        "accuracy": float(correct.mean()),
+        "accuracy": _mean(correct),
         **_by_scene(correct, labels, label_names),
         "confusion": confusion.tolist(),
     }
@@ -57,7 +61,7 @@ def evaluate_logits(
         clip_labels = labels[first]
         clip_correct = clip_logits.argmax(axis=1) == clip_labels
         metrics["n_clips"] = len(clip_labels)
-        metrics["clip_accuracy"] = float(clip_correct.mean())
+        metrics["clip_accuracy"] = _mean(clip_correct)
         metrics["clip_macro"] = _by_scene(clip_correct, clip_labels, label_names)["macro"]
     return metrics
 
@@ -84,7 +88,11 @@ def agreement(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
 
 def _by_scene(correct: NDArray[np.bool_], labels: NDArray[np.int64], names: Sequence[str]) -> dict[str, Any]:
     per_scene = {name: float(correct[labels == i].mean()) for i, name in enumerate(names) if np.any(labels == i)}
-    return {"macro": float(np.mean(list(per_scene.values()))), "per_scene": per_scene}
+    return {"macro": _mean(np.array(list(per_scene.values()))), "per_scene": per_scene}
+
+
+def _mean(values: NDArray[Any]) -> float | None:
+    return float(values.mean()) if len(values) else None
 
 
 def device_group(device: str, seen: Sequence[str]) -> str:

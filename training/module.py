@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import lightning.pytorch as pl
@@ -50,7 +51,7 @@ class SceneModule(pl.LightningModule):
         # In a tuple, where torch does not look: the teachers' weights do not belong into the student's checkpoints.
         self._ensemble = (ensemble,)
         self._convolved = torch.tensor(convolved_devices(settings.dir_devices, devices))
-        self._sums = torch.zeros(4)
+        self._sums = torch.zeros(5)
         self._logits: list[Tensor] = []
         self._truth: list[Tensor] = []
         self.history: dict[str, float] = {}  # the last epoch's figures, for the log
@@ -74,7 +75,7 @@ class SceneModule(pl.LightningModule):
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = s.lr * factor
         self.history = {"epoch": self.current_epoch, "lr": s.lr * factor}
-        self._sums = torch.zeros(4, device=self.device)
+        self._sums = torch.zeros(5, device=self.device)
 
     def augment(self, batch: Batch, generator: Generator) -> Tensor:
         """The batch's waveforms, varied, (batch, n_samples) float32."""
@@ -122,7 +123,7 @@ class SceneModule(pl.LightningModule):
             label = batch.label if mixup is None else mixup.larger(batch.label)
             correct = (logits.argmax(dim=1) == label).sum()
             n = len(label)
-            self._sums += torch.stack([loss * n, label_loss * n, distill_loss * n, correct])
+            self._sums += torch.stack([loss * n, label_loss * n, distill_loss * n, correct, (label >= 0).sum()])
         self.log("loss", loss, prog_bar=True, logger=False, on_step=True, on_epoch=False)
         if self.trainer.world_size > 1:
             # The gradients' mean over processes is then that of the whole batch, however it was shared out.
@@ -144,7 +145,8 @@ class SceneModule(pl.LightningModule):
             losses = against(targets)
             return (losses if mixup is None else mixup.mix(losses, against(targets[mixup.partner]))).mean()
 
-        label_loss = mean_loss(lambda targets: F.cross_entropy(logits, targets, reduction="none"), label)
+        cross_entropy = partial(F.cross_entropy, ignore_index=-1, reduction="none")  # -1: a scene it does not know
+        label_loss = mean_loss(lambda targets: cross_entropy(logits, targets), label)
         if teacher is None:
             return label_loss, torch.zeros_like(label_loss)
         temperature = self.settings.temperature
@@ -175,7 +177,9 @@ class SceneModule(pl.LightningModule):
         logits = gather_rows(self.trainer, torch.cat(self._logits))
         truth = gather_rows(self.trainer, torch.cat(self._truth))
         metrics = evaluate_logits(logits.numpy(), truth.numpy(), self.labels)
-        self.history["evaluate_loss"] = F.cross_entropy(logits, truth).item()
+        if not metrics["n"]:  # no snippet of a scene that the network knows
+            return
+        self.history["evaluate_loss"] = F.cross_entropy(logits, truth, ignore_index=-1).item()
         self.history["evaluate_accuracy"] = metrics["accuracy"]
         self.history["evaluate_macro"] = metrics["macro"]
         self.log("accuracy", metrics["accuracy"], prog_bar=True, logger=False)
@@ -187,11 +191,12 @@ class SceneModule(pl.LightningModule):
         n = float(len(loader.dataset))
         sums = self.trainer.strategy.reduce(self._sums, reduce_op="sum")
         assert isinstance(sums, Tensor)
-        loss, label_loss, distill_loss, accuracy = (float(value) for value in sums.cpu() / n)
+        loss, label_loss, distill_loss, correct, known = (float(value) for value in sums.cpu() / n)
         self.history["train_loss"] = loss
         if distill_loss:
             self.history |= {"train_label_loss": label_loss, "train_distill_loss": distill_loss}
-        self.history["train_accuracy"] = accuracy
+        if known:
+            self.history["train_accuracy"] = correct / known
         for logger in self.loggers:
             figures = {key: value for key, value in self.history.items() if key != "epoch"}
             logger.log_metrics(figures, step=self.current_epoch)

@@ -57,7 +57,7 @@ def add_training_arguments(
     parser.add_argument(
         "--out", type=Path, required=True, metavar="RUN", help="run folder; one that was interrupted is gone on with"
     )
-    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML with sections teacher, student, qat")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML with sections teacher, student, freeze, qat")
     parser.add_argument("settings", nargs="*", metavar="key=value", help="settings over the configuration's")
     parser.add_argument("--list-settings", action=ListSettings, section=section, module=module)
 

@@ -75,7 +75,7 @@ def test_bad_overrides_are_refused(override: str, message: str) -> None:
     ("text", "message"),
     [
         ("students: {}\n", "unknown section 'students': did you mean 'student'"),
-        ("epochs: 3\n", "expected sections teacher, student, qat"),
+        ("epochs: 3\n", "expected sections teacher, student, freeze, qat"),
         ("student: {epoch: 3}\n", "unknown setting 'epoch': did you mean 'epochs'"),
         ("student: [\n", "is not valid YAML"),
         ("student: !!python/object/apply:os.getcwd []\n", "is not valid YAML"),

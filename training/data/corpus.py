@@ -18,6 +18,9 @@ AUDIO_SUFFIXES = (".wav", ".flac", ".ogg")
 #: Device of clips of which nothing is said: the reference device of the TAU data sets.
 DEFAULT_DEVICE = "a"
 
+#: Scene of clips of which nothing says it, where labels are not needed.
+UNLABELLED = "unlabelled"
+
 # SCENE-CITY-LOCATION-SEGMENT[-CHUNK]-DEVICE.SUFFIX
 _TAU_NAME = re.compile(
     r"(?P<scene>[a-z]+(?:_[a-z]+)*)-(?P<city>[a-z_]+)-(?P<location>\w+)-(?P<segment>\w+)(?:-(?P<chunk>\w+))?"
@@ -161,19 +164,20 @@ def make_clip(row: Row) -> Clip:
     )
 
 
-def read_corpus(root: Path) -> Corpus:
+def read_corpus(root: Path, labelled: bool = True) -> Corpus:
     """Read the corpus in the folder `root` from its lists; no audio file is opened.
 
     Clips come from `meta.csv`; without it from the fold and split lists; without those from the audio files found,
     which must have TAU names or lie in one folder a scene (SCENE/FILE, or SCENE/RECORDING/FILE). A corpus without
-    fold lists gets four folds that keep recordings whole. Raises `InputError` for a missing folder, an unreadable
+    fold lists gets four folds that keep recordings whole. Unless `labelled`, files of which nothing tells the scene are
+    of the scene `UNLABELLED`. Raises `InputError` for a missing folder, an unreadable
     list, a file listed twice with different scenes, or files whose scene nothing tells.
     """
-    lists = read_lists(root)
+    lists = read_lists(root, labelled)
     return assemble(lists, _unique_clips(root, lists.rows))
 
 
-def read_lists(root: Path) -> Lists:
+def read_lists(root: Path, labelled: bool = True) -> Lists:
     """Read whatever lists the folder `root` has, nothing compared with anything yet; raises as `read_corpus` does."""
     if not root.is_dir():
         raise InputError(f"no folder {root}: give a corpus, or make one with `tinyscene data synth {root}`")
@@ -187,7 +191,7 @@ def read_lists(root: Path) -> Lists:
         rows = [row for sides in folds.values() for side in sides.values() for row in side]
         rows += [row for side in splits.values() for row in side]
     else:
-        rows = _rows_of_folder(root)
+        rows = _rows_of_folder(root, labelled)
     return Lists(root, rows, folds, splits)
 
 
@@ -213,7 +217,7 @@ def _unique_clips(root: Path, rows: Iterable[Row]) -> tuple[Clip, ...]:
     return tuple(clips.values())
 
 
-def _rows_of_folder(root: Path) -> list[Row]:
+def _rows_of_folder(root: Path, labelled: bool) -> list[Row]:
     files = sorted(
         path.relative_to(root)
         for path in root.rglob("*")
@@ -231,6 +235,9 @@ def _rows_of_folder(root: Path) -> list[Row]:
     for file in files:
         # A folder `audio` around everything is packaging, not a scene.
         parts = file.parts[1:] if all(other.parts[0] == "audio" for other in files) else file.parts
+        if len(parts) < 2 and not labelled:
+            rows.append(Row(0, file.as_posix(), UNLABELLED, _recording(parts[-1]), None))
+            continue
         if len(parts) < 2:
             raise InputError(
                 f"{root / file}: nothing tells its scene: write a meta.csv, or put each scene's files into a folder"
