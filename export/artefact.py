@@ -25,6 +25,7 @@ from .fake_quant import GraphNet, dequantized
 from .forms import Form, predictor
 from .golden import Twins, choose_clips, dump_golden, make_golden
 from .graph import Graph
+from .metadata import Metadata
 from .onnx_writer import write_onnx
 from .steps import Waterfall
 from .tflite_writer import write_tflite
@@ -80,10 +81,11 @@ def export(
     spec = run.frontend
     unfolded = layer_costs(artefact.model, spec.n_mels, spec.n_frames())
     check_budget(unfolded, artefact.graph.costs(), options.budget)
+    metadata = Metadata(run.labels, spec)
     files = {
-        "model.tflite": write_tflite(artefact.graph),
-        "model.onnx": write_onnx(artefact.graph),
-        "model_float.onnx": write_onnx(artefact.float_graph),
+        "model.tflite": write_tflite(artefact.graph, metadata),
+        "model.onnx": write_onnx(artefact.graph, metadata),
+        "model_float.onnx": write_onnx(artefact.float_graph, metadata),
     }
     sizes = _sizes(unfolded, artefact.graph, files)
     files["golden.npz"] = _golden(artefact, clips, files["model.tflite"])
