@@ -18,6 +18,7 @@ from ..runtime.output import Output
 from .augment import check_devices, read_responses, responses_digest
 from .batches import TrainingData
 from .distill import check_distillation, ensemble_report
+from .gates import check_target
 from .initial import Start, read_start, start_from
 from .models.build import build_model, check_budget, frontend_for
 from .models.counts import layer_costs, totals
@@ -75,14 +76,16 @@ def train_network(
 def check_request(settings: NetworkSettings, labels: Sequence[str], teachers: Sequence[Run] = ()) -> Start:
     """The network that `settings` ask for, and its initial weights.
 
-    Raises `GateError` when it would break its budget, `InputError` when this machine cannot train so, a teacher knows
-    other scenes, `init` does not fit or the impulse responses cannot be read. It needs no audio, so it comes before the
-    cache is built.
+    Raises `GateError` when it would break its budget or its target does not run it, `InputError` when this machine
+    cannot train so, a teacher knows other scenes, `init` does not fit or the impulse responses cannot be read. It needs
+    no audio, so it comes before the cache is built.
     """
     check_processes(settings, choose_device(settings.device))
     start = read_start(settings, labels)
     if settings.budget != "none":
         check_budget(start.arch, start.arguments, len(labels), preset(settings.budget))
+    if settings.target is not None:
+        check_target(start.arch, start.arguments, len(labels), settings.target)
     check_distillation(settings, teachers, labels)
     if settings.dir_folder is not None:
         read_responses(Path(settings.dir_folder), frontend_for(start.arch).sample_rate_hz)

@@ -133,6 +133,7 @@ class NetworkSettings(TrainSettings):
     arch: str = "cpm"
     size: str | None = None  # a named size of the architecture, such as "128k"
     budget: str = "none"  # "none", "default", "dcase"
+    target: str | None = None  # "edgetpu", "tflite-micro", "ethos-u", "cortex-m", "pi": it has to run the whole network
     # Arguments of the architecture; at null that of the size, else the architecture's default.
     base_channels: int | None = None  # cpm, cpr, crnn
     channels_multiplier: float | None = None  # cpm

@@ -96,6 +96,13 @@ class TargetLint:
         counted = Counter(op.status for op in self.ops)
         return {status: counted[status] for status in (RUNS, FALLS_BACK, REFUSED)}
 
+    def grouped(self) -> list[list[OpLint]]:
+        """The `problems`, those of one kind that break one rule together."""
+        groups: dict[tuple[str, ...], list[OpLint]] = {}
+        for op in self.problems:
+            groups.setdefault((op.kind, op.status, op.rule, op.fix), []).append(op)
+        return list(groups.values())
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values under the schema tinyscene.lint/1."""
         return {
@@ -111,9 +118,14 @@ class TargetLint:
         }
 
     def table(self, every: bool = True) -> str:
-        """The operators as a Markdown table, or with `every=False` only the `problems`."""
-        ops = self.ops if every else self.problems
-        rows = [(op.name, op.kind, op.status, op.rule or None, op.fix or None) for op in ops]
+        """The operators as a Markdown table, or with `every=False` the `problems`, a row for each rule broken."""
+        if every:
+            rows = [(op.name, op.kind, op.status, op.rule or None, op.fix or None) for op in self.ops]
+        else:
+            rows = [
+                (_names(ops), ops[0].kind, ops[0].status, ops[0].rule or None, ops[0].fix or None)
+                for ops in self.grouped()
+            ]
         return format_table(["op", "kind", "status", "rule", "what to do"], rows)
 
 
@@ -129,6 +141,10 @@ def judged(operator: Operator, verdict: Verdict) -> OpLint:
         macs=operator.macs,
         behind=verdict.behind,
     )
+
+
+def _names(ops: Sequence[OpLint]) -> str:
+    return ops[0].name + (f" and {len(ops) - 1} more" if len(ops) > 1 else "")
 
 
 def overview(lints: Sequence[TargetLint]) -> str:
