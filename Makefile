@@ -4,6 +4,7 @@
 #   make export-tflite DATA=DIR CONFIG=FILE OUT=DIR
 #                                 the same on your own recordings
 #   make test | lint | typecheck  the test suite, ruff, mypy
+#   make engines                  what `tinyscene verify` compares with and cannot share .venv (about 1.5 GB)
 #   make demo | bench             listen with the exported bundle; latency on this machine
 #   make bench-training           training speed against training clip by clip (DEVICE=cuda on a GPU)
 
@@ -24,7 +25,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 CORPUS := $(if $(DATA),$(DATA),$(OUT)/corpus)
 COMMON  = --data $(CORPUS) --fold $(FOLD) --config $(CONFIG)
 
-.PHONY: help setup export-tflite test lint typecheck demo bench bench-training clean
+.PHONY: help setup engines export-tflite test lint typecheck demo bench bench-training clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed '/^$$/d'
@@ -51,6 +52,28 @@ export-tflite: setup $(if $(DATA),,$(OUT)/corpus/meta.csv)
 
 test: setup
 	$(BIN)/pytest
+
+# Each in an environment of its own: tflite-runtime needs an older numpy, TensorFlow is large, the last is JavaScript.
+# A second call does nothing; `$TINYSCENE_ENGINES` tells `tinyscene verify` of another place.
+ENGINES := build/engines
+
+engines: $(ENGINES)/tflite-runtime/.installed $(ENGINES)/tensorflow/.installed $(ENGINES)/web/.installed
+
+$(ENGINES)/tflite-runtime/.installed:
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install -q tflite-runtime==2.14.0 'numpy<2'
+	@touch $@
+
+$(ENGINES)/tensorflow/.installed:
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install -q tensorflow-cpu==2.21.0
+	@touch $@
+
+$(ENGINES)/web/.installed:
+	@command -v npm >/dev/null || { echo "ONNX Runtime Web needs Node.js: apt-get install nodejs npm" >&2; exit 1; }
+	@mkdir -p $(@D)
+	cd $(@D) && npm install --silent --no-audit --no-fund --ignore-scripts --prefix . onnxruntime-web@1.30.0
+	@touch $@
 
 lint: setup
 	$(BIN)/ruff check .

@@ -77,7 +77,7 @@ def _checks(arguments: argparse.Namespace, model: ModelFile, engines: list[Engin
     if arguments.data is not None:
         inputs = np.concatenate([_real_inputs(arguments, model, INPUTS, output), inputs])
     checks = [] if model.bundle is None else verify_bundle(model.bundle, engines)
-    return checks + verify_file(model.data, graph, engines, inputs)
+    return checks + verify_file(model.stored, graph, engines, inputs)
 
 
 def _many(arguments: argparse.Namespace, model: ModelFile, engines: list[Engine], output: Output) -> list[Check]:
@@ -88,10 +88,10 @@ def _many(arguments: argparse.Namespace, model: ModelFile, engines: list[Engine]
     sets = {"adversarial": stimuli(graph.tensor[graph.input].shape[1:], graph.input_quant, count)}
     if arguments.data is not None:
         sets["real"] = _real_inputs(arguments, model, count, output)
-    checks = []
+    checks: list[Check] = []
     for what, inputs in sets.items():
         output.log(f"{len(inputs):,} {what} inputs through {sum(engine.exact for engine in engines)} exact engines")
-        checks += verify_many(model.data, graph, engines, inputs, what)
+        checks += verify_many(model.stored, graph, engines, inputs, what)
     return checks
 
 
@@ -110,6 +110,8 @@ def _real_inputs(arguments: argparse.Namespace, model: ModelFile, count: int, ou
     fitting = [spec for spec in known if (spec.n_mels, spec.n_frames()) in (shape[:2], shape[-2:])]
     if model.bundle is not None:
         fitting = [model.bundle.frontend]
+    elif model.metadata is not None:
+        fitting = [model.metadata.frontend]
     if not fitting:
         raise InputError(f"no front end gives an input of {list(shape)}: verify {model.path} without --data")
     data = open_data(arguments.data, arguments.fold, arguments.split, arguments.cache, output)

@@ -33,7 +33,8 @@ from .engines.engine import Engine, Replay
 from .fingerprint import differing_channel, fingerprint
 from .golden import Golden, load_golden, to_integers
 from .graph import Graph
-from .tflite_reader import read_tflite
+from .metadata import Metadata
+from .tflite_reader import read_network
 
 __all__ = ["Check", "lines", "passed", "run_onnx", "verify_bundle"]
 
@@ -62,9 +63,10 @@ def verify_bundle(bundle: Bundle, engines: Sequence[Engine] | None = None) -> li
     """
     golden = load_golden(bundle.file("golden.npz"))
     path = bundle.file("model.tflite")
-    graph = read_tflite(path.read_bytes(), str(path))
+    network = read_network(path.read_bytes(), str(path))
+    graph = network.graph
     checks = [
-        check_frontend(bundle, golden),
+        check_frontend(bundle, golden, network.metadata),
         check_input(bundle, golden, graph),
         guarded("ONNX constants", None, lambda: _constants(bundle, graph)),
     ]
@@ -74,11 +76,17 @@ def verify_bundle(bundle: Bundle, engines: Sequence[Engine] | None = None) -> li
     return checks
 
 
-def check_frontend(bundle: Bundle, golden: Golden) -> Check:
-    """The bundle's contract against the recorded one, field by field, and the runtime's front end against log-mels."""
-    differing = [f"{line} recorded with the golden vectors" for line in bundle.frontend.differences(golden.frontend)]
-    if bundle.labels != golden.labels:
-        differing.append(f"labels: {list(bundle.labels)} != {list(golden.labels)} recorded with the golden vectors")
+def check_frontend(bundle: Bundle, golden: Golden, metadata: Metadata | None = None) -> Check:
+    """The bundle's contract and labels against those recorded with the golden vectors and in the model file, field by
+    field, and the runtime's front end against the recorded log-mels."""
+    recorded = {"the golden vectors": (golden.frontend, golden.labels)}
+    if metadata is not None:
+        recorded["model.tflite"] = (metadata.frontend, metadata.labels)
+    differing = []
+    for where, (frontend, labels) in recorded.items():
+        differing += [f"{line} in {where}" for line in bundle.frontend.differences(frontend)]
+        if bundle.labels != labels:
+            differing.append(f"labels: {list(bundle.labels)} != {list(labels)} in {where}")
     if differing:
         return Check("front end", False, "the contract was changed: " + "; ".join(differing))
     found = np.stack([log_mel(golden.real_wave(clip), bundle.frontend) for clip in range(len(golden.wave))])

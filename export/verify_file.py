@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -128,7 +129,7 @@ def verify_many(
         )
 
     for engine in exact:
-        yield guarded(f"{engine.name}, {what}", engine.key, lambda engine=engine: compare(engine))
+        yield guarded(f"{engine.name}, {what}", engine.key, partial(compare, engine))
 
 
 def _first_of_many(

@@ -6,26 +6,55 @@ inner tensors the model to read them from (`tapped`) and their `tensors`: indice
 The answer is `reply.json` with `reply.bin`, see `process.py`.
 """
 
+from __future__ import annotations
+
 import hashlib
+import importlib
 import json
 import resource
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
+Array = Any  # numpy's own name for it differs between the versions that this runs with
+
 #: No engine here needs more; a broken model that asks for more gets an error instead of the machine.
 MAX_MEMORY_BYTES = 16 << 30
+
+
+#: Where each interpreter is imported from.
+MODULES = {
+    "litert": "ai_edge_litert.interpreter",
+    "tflite-runtime": "tflite_runtime.interpreter",
+    "tensorflow": "tensorflow",
+    "tflite-micro": "tflite_micro",
+    "onnxruntime": "onnxruntime",
+}
 
 
 class UnavailableError(Exception):
     """The interpreter cannot be imported."""
 
 
+class Interpreter(Protocol):
+    """A model that was opened."""
+
+    def run(self, values: Array) -> Array:
+        """The answer (1, ...) for one input (1, ...)."""
+        ...
+
+    def tensor(self, handle: Any) -> Array:
+        """An inner tensor of the last run."""
+        ...
+
+
 class Lite:
     """LiteRT, tflite-runtime or TensorFlow's interpreter: the three have one interface."""
 
-    def __init__(self, module, resolver, model):
+    def __init__(self, module: Any, resolver: Any, model: Path) -> None:
         self.interpreter = module.Interpreter(
             model_path=str(model), num_threads=1, experimental_op_resolver_type=resolver
         )
@@ -33,19 +62,19 @@ class Lite:
         inputs, outputs = self.interpreter.get_input_details(), self.interpreter.get_output_details()
         self.input, self.output = inputs[0]["index"], outputs[0]["index"]
 
-    def run(self, values):
+    def run(self, values: Array) -> Array:
         self.interpreter.set_tensor(self.input, values)
         self.interpreter.invoke()
         return self.interpreter.get_tensor(self.output)
 
-    def tensor(self, index):
-        return self.interpreter.get_tensor(index)
+    def tensor(self, handle: Any) -> Array:
+        return self.interpreter.get_tensor(handle)
 
 
 class Micro:
     """TFLite-Micro's interpreter."""
 
-    def __init__(self, runtime, model, preserve, arena_bytes):
+    def __init__(self, runtime: Any, model: Path, preserve: bool, arena_bytes: int) -> None:
         config = runtime.InterpreterConfig
         self.interpreter = runtime.Interpreter.from_bytes(
             model.read_bytes(),
@@ -53,19 +82,19 @@ class Micro:
             intrepreter_config=config.kPreserveAllTensors if preserve else config.kAllocationRecording,
         )
 
-    def run(self, values):
+    def run(self, values: Array) -> Array:
         self.interpreter.set_input(values, 0)
         self.interpreter.invoke()
         return self.interpreter.get_output(0)
 
-    def tensor(self, index):
-        return self.interpreter.GetTensor(index, 0)["tensor_data"]
+    def tensor(self, handle: Any) -> Array:
+        return self.interpreter.GetTensor(handle, 0)["tensor_data"]
 
 
 class Onnx:
     """ONNX Runtime on the CPU. The model's first output is the answer, inner tensors are further outputs."""
 
-    def __init__(self, onnxruntime, model):
+    def __init__(self, onnxruntime: Any, model: Path) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
@@ -73,51 +102,43 @@ class Onnx:
         self.input = self.session.get_inputs()[0].name
         self.outputs = [output.name for output in self.session.get_outputs()]
 
-    def run(self, values):
+    def run(self, values: Array) -> Array:
         self.found = self.session.run(self.outputs, {self.input: values})
         return self.found[0]
 
-    def tensor(self, name):
-        return self.found[self.outputs.index(name)]
+    def tensor(self, handle: Any) -> Array:
+        return self.found[self.outputs.index(handle)]
 
 
-def opener(name, kernels, arena_bytes):
+def opener(name: str, kernels: str | None, arena_bytes: int) -> Callable[[Path, bool], Interpreter]:
     """A function that opens (model file, whether inner tensors are to be read) in the interpreter called `name`."""
     try:
+        module = importlib.import_module(MODULES[name])
         if name == "tflite-micro":
-            from tflite_micro import runtime
-
-            return lambda model, preserve: Micro(runtime, model, preserve, arena_bytes)
-        if name == "onnxruntime":
-            import onnxruntime
-
-            return lambda model, preserve: Onnx(onnxruntime, model)
-        if name == "tensorflow":
-            from tensorflow import lite
-
-            module, resolvers = lite, lite.experimental.OpResolverType
-        elif name == "tflite-runtime":
-            from tflite_runtime import interpreter as module
-
-            resolvers = module.OpResolverType
-        else:
-            from ai_edge_litert import interpreter as module
-
+            module = module.runtime
+        elif name == "tensorflow":
+            module = module.lite
+            resolvers = module.experimental.OpResolverType
+        elif name in ("litert", "tflite-runtime"):
             resolvers = module.OpResolverType
     except Exception as error:  # whatever a broken installation raises
         raise UnavailableError(f"{type(error).__name__}: {error}") from error
+    if name == "tflite-micro":
+        return lambda model, preserve: Micro(module, model, preserve, arena_bytes)
+    if name == "onnxruntime":
+        return lambda model, preserve: Onnx(module, model)
     resolver = resolvers.BUILTIN_REF if kernels == "reference" else resolvers.AUTO
     # Inner tensors are outputs of the model here: the option that keeps them all turns the fastest kernels off, and in
     # tflite-runtime 2.14 does not keep them.
     return lambda model, preserve: Lite(module, resolver, model)
 
 
-def answer(folder, job):
+def answer(folder: Path, job: dict[str, Any]) -> dict[str, Array]:
     """The arrays asked for, by name."""
     shape = job["inputs"]["shape"]
     dtype = np.dtype(job["inputs"]["dtype"]).newbyteorder("<")
     inputs = np.fromfile(folder / "inputs.bin", dtype).reshape(shape).astype(dtype.newbyteorder("="))
-    open_model = opener(job["interpreter"], job.get("kernels"), job.get("arena_bytes"))
+    open_model = opener(job["interpreter"], job.get("kernels"), job.get("arena_bytes", 0))
     engine = open_model(folder / job["model"], False)
     arrays = {"logits": np.concatenate([np.array(engine.run(row[None])) for row in inputs])}
     if job["layers"] or job["digests"]:
@@ -138,10 +159,11 @@ def answer(folder, job):
     return arrays
 
 
-def main(folder):
+def main(folder: Path) -> None:
     """Answer the job in `folder`."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
+    reply: dict[str, Any]
     try:
         arrays = answer(folder, json.loads((folder / "job.json").read_text()))
         entries = [{"name": k, "dtype": v.dtype.name, "shape": v.shape} for k, v in arrays.items()]

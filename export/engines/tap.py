@@ -61,7 +61,7 @@ def tap_onnx(model: bytes) -> Tap:
         kinds: dict[str, Any] = {tensor.name: tensor.data_type for tensor in graph.initializer}
         rounded = {node.output[0]: kinds[node.input[2]] for node in graph.node if node.op_type == "QuantizeLinear"}
         if rounded:
-            values = {name: kind for name, kind in rounded.items() if name.endswith("/int8")}
+            values = {name: kind for name, kind in rounded.items() if name.endswith(("/int8", "/int16"))}
         else:
             values = {name: onnx.TensorProto.FLOAT for name in written if "/" not in name}
         given = {output.name for output in graph.output}
@@ -71,7 +71,9 @@ def tap_onnx(model: bytes) -> Tap:
         data = tree.SerializeToString()
     except Exception as error:  # protobuf's decoder and whatever a strange graph leads to
         raise InputError(f"the ONNX model is damaged ({error or type(error).__name__}): export it again") from error
-    return Tap(tuple(values), tuple(name.removesuffix("/int8") for name in values), data)
+    # What the input's integers stand for is written to a tensor of its own.
+    names = tuple(name.rpartition("/")[0].removesuffix("/rounded") if rounded else name for name in values)
+    return Tap(tuple(values), names, data)
 
 
 def _names(graph: Any, indices: list[int]) -> tuple[str, ...]:

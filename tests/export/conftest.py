@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,24 @@ CHECKPOINT = "weights/cp_mobile_tau22/c0a7nzin_epoch149.ckpt"
 def one_thread() -> None:
     """The networks here are too small to be worth a second thread."""
     torch.set_num_threads(1)
+
+
+#: Where `make engines` put the side environments, as the person who runs the tests has it set.
+ENGINES = os.environ.get("TINYSCENE_ENGINES", str(Path(__file__).resolve().parents[2] / "build" / "engines"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_engine_environments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Every export verifies: without TensorFlow each time, however much is installed here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TINYSCENE_ENGINES", str(tmp_path_factory.mktemp("engines")))
+        yield
+
+
+@pytest.fixture
+def engine_environments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The side environments that are installed here, for tests that are about them."""
+    monkeypatch.setenv("TINYSCENE_ENGINES", ENGINES)
 
 
 @pytest.fixture(scope="session")
