@@ -2,7 +2,8 @@
 
 Both models read float32 `log_mel` [1, 1, n_mels, n_frames] (NCHW, unlike the .tflite's NHWC) and give float32 `logits`
 [1, n_classes]. The QDQ model holds the same int8 weights, int32 biases and scales as the .tflite; an engine may round a
-tie differently, so the two agree within a few steps, not bit for bit.
+tie differently, so the two agree within a few steps, not bit for bit. A network with 16-bit activations needs a newer
+operator set, and its int64 biases, which ONNX cannot scale, are written as the float32 numbers they stand for.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ from .metadata import METADATA_NAME, Metadata
 #: Old enough for every runtime of the last years, ONNX Runtime Web included.
 OPSET = 17
 IR_VERSION = 8
+
+#: The first operator set whose QuantizeLinear gives int16.
+WIDE_OPSET = 21
+WIDE_IR_VERSION = 10
 
 
 def write_onnx(graph: Graph, metadata: Metadata | None = None) -> bytes:
@@ -39,9 +44,9 @@ def write_onnx(graph: Graph, metadata: Metadata | None = None) -> bytes:
             [helper.make_tensor_value_info(graph.output, TensorProto.FLOAT, _nchw(graph.tensor[graph.output].shape))],
             writer.initializers,
         ),
-        opset_imports=[helper.make_opsetid("", OPSET)],
+        opset_imports=[helper.make_opsetid("", writer.opset)],
         producer_name="tinyscene",
-        ir_version=IR_VERSION,
+        ir_version=WIDE_IR_VERSION if graph.wide else IR_VERSION,
     )
     if metadata is not None:
         helper.set_model_props(model, {METADATA_NAME: metadata.to_json()})
@@ -54,6 +59,7 @@ class _Writer:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
+        self.opset = WIDE_OPSET if graph.wide else OPSET
         self.nodes: list[Any] = []
         self.initializers: list[Any] = []
         self.value = {name: name for name in graph.tensor}
@@ -124,15 +130,22 @@ class _Writer:
             counted = int(op.padding == "VALID")  # what a PAD added is part of the mean, what SAME adds is not
             self._node("AveragePool", inputs, output, count_include_pad=counted, **values)
         elif op.kind == "MEAN":
-            axes = [{1: 2, 2: 3, 3: 1}[axis] for axis in op.axes]
-            self._node("ReduceMean", inputs, output, axes=axes, keepdims=int(op.keep_dims))
+            self._mean(op, inputs[0], output)
         elif op.kind == "RSQRT":
             floor = self._initializer(f"{op.name}/floor", np.array(1e-12, np.float32))
             self._node("Max", [inputs[0], floor], f"{output}/positive")
             self._node("Sqrt", [f"{output}/positive"], f"{output}/root")
             self._node("Reciprocal", [f"{output}/root"], output)
         else:
-            self._node({"ADD": "Add", "MUL": "Mul"}[op.kind], inputs, output)
+            self._node({"ADD": "Add", "MUL": "Mul", "QUANTIZE": "Identity"}[op.kind], inputs, output)
+
+    def _mean(self, op: Op, source: str, output: str) -> None:
+        axes = [{1: 2, 2: 3, 3: 1}[axis] for axis in op.axes]
+        if self.opset < 18:
+            self._node("ReduceMean", [source], output, axes=axes, keepdims=int(op.keep_dims))
+            return
+        listed = self._initializer(f"{op.name}/axes", np.array(axes, np.int64))
+        self._node("ReduceMean", [source, listed], output, keepdims=int(op.keep_dims))
 
     def _flat(self, op: Op, source: str, output: str) -> None:
         """An op that reads values in the graph's order, channels innermost."""
@@ -167,10 +180,13 @@ class _Writer:
             return [self._initializer(f"{op.name}/weight", weight), self._initializer(f"{op.name}/bias", bias)]
         quant = self.graph.tensor[op.inputs[0]].quant
         assert quant is not None
-        return [
-            self._real(f"{op.name}/weight", weight, op.weight_scales),
-            self._real(f"{op.name}/bias", bias, np.float32(quant.scale) * op.weight_scales),
-        ]
+        weights, scales = self._real(f"{op.name}/weight", weight, op.weight_scales), quant.scale * op.weight_scales
+        if bias.dtype == np.int64:
+            return [
+                weights,
+                self._initializer(f"{op.name}/bias", (bias * scales.astype(np.float64)).astype(np.float32)),
+            ]
+        return [weights, self._real(f"{op.name}/bias", bias, scales)]
 
     def _operand(self, tensor: Tensor) -> None:
         assert tensor.data is not None
@@ -179,7 +195,7 @@ class _Writer:
             self._initializer(tensor.name, data)
             return
         scale, zero_point = self._quant(tensor.name, tensor.quant)
-        inputs = [self._initializer(f"{tensor.name}/int8", data), scale, zero_point]
+        inputs = [self._initializer(f"{tensor.name}/{tensor.quant.dtype}", data), scale, zero_point]
         self._node("DequantizeLinear", inputs, tensor.name)
 
     def _real(self, name: str, data: NDArray[Any], scales: NDArray[np.float32]) -> str:
@@ -192,13 +208,13 @@ class _Writer:
 
     def _round(self, source: str, target: str, quant: Quant) -> None:
         scale, zero_point = self._quant(target, quant)
-        self._node("QuantizeLinear", [source, scale, zero_point], f"{target}/int8")
-        self._node("DequantizeLinear", [f"{target}/int8", scale, zero_point], target)
+        self._node("QuantizeLinear", [source, scale, zero_point], f"{target}/{quant.dtype}")
+        self._node("DequantizeLinear", [f"{target}/{quant.dtype}", scale, zero_point], target)
 
     def _quant(self, name: str, quant: Quant) -> tuple[str, str]:
         return (
             self._initializer(f"{name}/scale", np.array(quant.scale, np.float32)),
-            self._initializer(f"{name}/zero_point", np.array(quant.zero_point, np.int8)),
+            self._initializer(f"{name}/zero_point", np.array(quant.zero_point, quant.dtype)),
         )
 
     def _initializer(self, name: str, data: NDArray[Any]) -> str:
