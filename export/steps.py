@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..runtime.errors import GateError, InputError
-from ..runtime.output import format_table
+from ..runtime.output import format_table, plain
 
 SCHEMA = "tinyscene.waterfall/1"
 
@@ -63,7 +63,7 @@ class Waterfall:
 
     def to_dict(self) -> dict[str, Any]:
         """The waterfall as plain JSON values, with its schema."""
-        values: dict[str, Any] = _plain(asdict(self))
+        values: dict[str, Any] = plain(asdict(self))
         return {"schema": SCHEMA, **values}
 
     def table(self) -> str:
@@ -80,7 +80,7 @@ class Waterfall:
             ]
             for row in self.rows
         ]
-        headers = ["network", "accuracy", "95 %", "drop", "95 %", "agrees with float", "with the step before"]
+        headers = ["network", "accuracy", "95 %", "lost", "95 %", "agrees with float", "with the step before"]
         return "\n".join([format_table(headers, rows), *self._lines()])
 
     def detail(self) -> str:
@@ -125,10 +125,3 @@ class Waterfall:
 
 def _limits(limits: tuple[float, float] | None, sign: str = "") -> str | None:
     return None if limits is None else f"[{limits[0]:{sign}.3f}, {limits[1]:{sign}.3f}]"
-
-
-def _plain(value: Any) -> Any:
-    """Tuples as lists, so that what is written and what is read back are equal."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
