@@ -28,6 +28,7 @@ class ExportOptions:
     calibrator: str = "mse"
     norm: str | None = None  # "frozen": freeze the global response normalisation of a `grn` run
     budget: Budget | None = None
+    int16: tuple[str, ...] = ()  # layers in 16 bits, as `widen.parse_layers` gives them
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +49,11 @@ def check_request(run: Run, options: ExportOptions) -> None:
     tuned = run.kind == "qat" and not options.ptq
     if tuned and options.norm is not None:
         raise InputError(f"{run.path} is a qat run, its normalisation is settled: leave out --norm")
+    if tuned and options.int16:
+        raise InputError(
+            f"{run.path} is a qat run, the bits of its layers are settled: fine-tune with `tinyscene train qat RUN "
+            f"int16={','.join(options.int16)}`, or add --ptq"
+        )
     if not tuned and not options.ptq:
         raise InputError(
             f"{run.path} is a {run.kind} run without int8 scales: fine-tune it with `tinyscene train qat {run.path}`, "
@@ -70,5 +76,5 @@ def convert(run: Run, clips: Clips, options: ExportOptions) -> Conversion:
     else:
         model, arguments = run.build(), dict(run.arguments)
     float_graph = lower(model, *shape)
-    graph = quantize_calibrated(float_graph, clips.log_mel, options.calibrator).graph
-    return Conversion(run, model, arguments, float_graph, graph, "ptq", f"{clips.origin}, {options.calibrator}")
+    made = quantize_calibrated(float_graph, clips.log_mel, options.calibrator, options.int16)
+    return Conversion(run, model, arguments, made.level, made.graph, "ptq", f"{clips.origin}, {options.calibrator}")

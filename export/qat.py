@@ -28,6 +28,7 @@ from .lower import lower
 from .ptq import CALIBRATORS, DEFAULT, quantize_calibrated
 from .tflite_writer import write_tflite
 from .unlabelled import agreements, check_unlabelled
+from .widen import parse_layers
 
 MODEL = "model.tflite"
 
@@ -53,6 +54,7 @@ class QatSettings(TrainSettings):
     teacher_logits: str = "online"
     frozen_epochs: int | None = None  # at the end, with fixed ranges; 4 of 20
     calibrator: str = DEFAULT
+    int16: str = ""  # layers in 16 bits: names or prefixes with commas, all, auto or auto:N
 
     def resolve(self) -> QatSettings:
         """The same settings with every phase given in epochs, checked for sense."""
@@ -115,8 +117,8 @@ def train_qat(
     model, frontend = source.build(), source.frontend
     graph = lower(model, frontend.n_mels, frontend.n_frames())
     clips = clips_of_data(data, frontend)
-    start = quantize_calibrated(graph, clips.log_mel, settings.calibrator)
-    net = GraphNet(dequantized(start.graph), start.ranges)
+    start = quantize_calibrated(graph, clips.log_mel, settings.calibrator, parse_layers(settings.int16))
+    net = GraphNet(dequantized(start.graph), start.ranges, start.graph.wide)
     parameters, macs = network_size(model, source.arch)
     output.log(
         f"qat of {source.path}: {len(graph.ops)} ops, calibrated on {clips.origin}; "

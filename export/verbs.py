@@ -65,6 +65,13 @@ def _export_arguments(parser: argparse.ArgumentParser) -> None:
         "--norm", choices=("frozen",), help="freeze the global response normalisation of a 'grn' network first"
     )
     parser.add_argument(
+        "--int16",
+        default="",
+        metavar="LAYERS",
+        help="layers that --ptq gives 16-bit activations: names or prefixes with commas (blocks.3,head), all, or "
+        "auto[:N] for those around the N noisiest activations",
+    )
+    parser.add_argument(
         "--budget", choices=("none", *PRESETS), default="default", help="limits that the artefact has to keep"
     )
     parser.add_argument(
@@ -84,10 +91,11 @@ def _export(arguments: argparse.Namespace, output: Output) -> None:
     from ..training.run import load_run
     from .artefact import export
     from .conversion import ExportOptions, check_request
+    from .widen import parse_layers
 
     run = load_run(arguments.run)
     budget = None if arguments.budget == "none" else preset(arguments.budget)
-    options = ExportOptions(arguments.ptq, arguments.calibrator, arguments.norm, budget)
+    options = ExportOptions(arguments.ptq, arguments.calibrator, arguments.norm, budget, parse_layers(arguments.int16))
     check_request(run, options)
     if arguments.max_drop is not None and arguments.data is None:
         raise InputError("--max-drop compares accuracies: add --data DIR")

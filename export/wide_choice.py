@@ -38,11 +38,6 @@ class ActivationNoise:
     noise: float
 
 
-def parse_layers(text: str) -> tuple[str, ...]:
-    """Layers from a list with commas: names, prefixes, `all`, `auto` or `auto:N`; empty text names none."""
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
 def resolve_layers(
     graph: Graph, ranges: Ranges, log_mels: NDArray[np.float32], names: Sequence[str]
 ) -> tuple[str, ...]:

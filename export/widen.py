@@ -27,6 +27,11 @@ class Widened:
     wide: frozenset[str]
 
 
+def parse_layers(text: str) -> tuple[str, ...]:
+    """Layers from a list with commas: names, prefixes, `all`, `auto` or `auto:N`; empty text names none."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
 def layers_named(graph: Graph, names: Sequence[str]) -> frozenset[str]:
     """The ops of `graph` that `names` mean: an op, every op below a prefix as in `blocks.3`, or `all`.
 
