@@ -16,10 +16,12 @@ from ..runtime.bundle import Bundle
 from ..runtime.engine import Kernels, open_engine
 from ..runtime.errors import InputError, UnavailableError, require
 from ..runtime.frontend_spec import FrontendSpec
+from ..runtime.int8 import dequantize
 from ..training.predict import choose_device
 from ..training.run import Run
+from .engines.engine import Engine
 from .fake_quant import GraphNet
-from .golden import Predict
+from .golden import Predict, to_integers
 from .graph import Graph
 from .qat import MODEL
 from .tflite_reader import read_tflite
@@ -32,7 +34,8 @@ FOLDED, REFERENCE = "folded", "litert-reference"
 class Form:
     """One form of a network. `before` is the key of the form that it was made from, None for a first one.
 
-    `open` loads it and gives the function; it raises `UnavailableError` when its engine is not installed.
+    `open` loads it and gives the function; it raises `UnavailableError` when its engine is not installed. `batch` is
+    how many log-mels it is given at a time, None for all: an engine that starts a process starts one.
     """
 
     key: str
@@ -41,6 +44,7 @@ class Form:
     frontend: FrontendSpec
     before: str | None
     open: Callable[[], Predict]
+    batch: int | None = 64
 
 
 def chain(
@@ -50,12 +54,13 @@ def chain(
     teachers: Sequence[Run] = (),
     floats: Sequence[Form] = (),
     qat: Run | None = None,
+    engines: Sequence[Engine] = (),
 ) -> list[Form]:
     """All forms in the order of descent: teachers, float networks, folded, int8 in torch, int8 in each engine.
 
     `graph` is the int8 graph of `bundle`. The first float network comes from the teachers (the last of them), each
-    other from the one before, and the folded one from the last. The engines are all compared with LiteRT's reference
-    kernels. Raises `InputError` when `qat` is no qat run.
+    other from the one before, and the folded one from the last. Engines, those of `engines` last, are all compared with
+    LiteRT's reference kernels. Raises `InputError` when `qat` is no qat run.
     """
     forms: list[Form] = []
 
@@ -78,6 +83,11 @@ def chain(
     add(REFERENCE, "int8, LiteRT reference", "fake-quant", partial(_litert, bundle, "reference"), bundle)
     add("litert-default", "int8, LiteRT default", REFERENCE, partial(_litert, bundle, "default"), bundle)
     add("onnx-qdq", "int8, ONNX QDQ", REFERENCE, partial(_onnx, bundle, "model.onnx"), bundle)
+    taken = {form.key for form in forms}
+    for engine in engines:
+        if engine.key not in taken:
+            opener = partial(_replayed, engine, bundle, graph)
+            forms.append(Form(engine.key, engine.name, bundle.labels, bundle.frontend, REFERENCE, opener, None))
     return forms
 
 
@@ -118,6 +128,20 @@ def _tuned(run: Run) -> Graph:
     if run.kind != "qat":
         raise InputError(f"{run.path} is a {run.kind} run: --qat takes one from `tinyscene train qat`, --float others")
     return read_tflite(run.file(MODEL).read_bytes(), str(run.path / MODEL))
+
+
+def _replayed(engine: Engine, bundle: Bundle, graph: Graph) -> Predict:
+    """An engine of `engines`, in a process of its own."""
+    model = bundle.file(engine.file).read_bytes()
+
+    def predict(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        if engine.file.endswith(".onnx"):
+            return np.asarray(engine.replay(model, batch[:, None]).logits, np.float32).reshape(len(batch), -1)
+        inputs = to_integers(batch, graph.input_quant).reshape(len(batch), *graph.tensor[graph.input].shape[1:])
+        logits = engine.replay(model, inputs).logits.reshape(len(batch), -1)
+        return dequantize(logits, graph.output_quant.scale, graph.output_quant.zero_point)
+
+    return predict
 
 
 def _litert(bundle: Bundle, kernels: Kernels) -> Predict:

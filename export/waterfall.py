@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..runtime.bundle import Bundle
 from ..runtime.errors import UnavailableError
+from ..runtime.frontend_spec import FrontendSpec
 from ..runtime.output import Output
 from ..training.batches import TrainingData
 from ..training.data.progress import track
@@ -22,6 +23,7 @@ from ..training.label_map import translate
 from ..training.metrics import evaluate_logits
 from ..training.run import Run
 from .clips import log_mels
+from .engines.catalogue import catalogue, choose
 from .forms import REFERENCE, Form, chain
 from .golden import Predict
 from .graph import Graph
@@ -30,6 +32,9 @@ from .tflite_reader import read_tflite
 
 #: The reference kernels take up to a tenth of a second a snippet; more snippets than this hardly move a figure.
 MAX_SNIPPETS = 2000
+
+#: Key under which the engine of the generated C registers.
+GENERATED = "c"
 
 _CHUNK = 64
 
@@ -43,13 +48,15 @@ def measure_waterfall(
     teachers: Sequence[Run] = (),
     floats: Sequence[Form] = (),
     qat: Run | None = None,
+    engines: Sequence[str] = (),
     label_map: Mapping[str, str] | None = None,
     limit: int = MAX_SNIPPETS,
 ) -> Waterfall:
     """The waterfall of `bundle` on at most `limit` evaluation snippets of `data`, evenly spread.
 
-    `teachers`, `floats` (see `forms.float_form`) and `qat` add the steps that the bundle does not hold; `graph` is its
-    int8 graph where the caller has it. A corpus scene is the model's of that name, or the one `label_map` says.
+    `teachers`, `floats` (see `forms.float_form`) and `qat` add the steps that the bundle does not hold, `engines` (keys
+    of the catalogue) further engines; C is there whenever its engine is. `graph` is the bundle's int8 graph where the
+    caller has it. A corpus scene is the model's of that name, or the one `label_map` says.
     """
     if graph is None:
         graph = read_tflite(bundle.file("model.tflite").read_bytes(), str(bundle.path))
@@ -58,8 +65,13 @@ def measure_waterfall(
         missing["teachers"] = "--teacher RUN adds one"
     if not floats and qat is None:
         missing["float network in torch"] = "--float RUN adds it"
-    missing["C"] = "the C generator is not there yet"
-    forms = chain(bundle, graph, teachers=teachers, floats=floats, qat=qat)
+    chosen = choose(engines) if engines else []
+    generated = catalogue().get(GENERATED)
+    if generated is None:
+        missing["C"] = "the C generator is not there yet"
+    else:
+        chosen.append(generated)
+    forms = chain(bundle, graph, teachers=teachers, floats=floats, qat=qat, engines=chosen)
     return compare_forms(forms, data, output, label_map=label_map, limit=limit, missing=missing)
 
 
@@ -155,26 +167,37 @@ def _predict(
             predicts[form.key] = form.open()
         except UnavailableError as error:
             absent[form.name] = str(error)
-    rows: dict[str, list[NDArray[np.float32]]] = {key: [] for key in predicts}
-    starts = range(0, len(indices), _CHUNK)
     output.log(f"scoring {len(indices):,} evaluation snippets in {len(predicts)} forms")
-    for start in track(starts, f"batches of {_CHUNK} snippets scored", len(starts), output):
-        waves = data.cache.rows(indices[start : start + _CHUNK])
-        heard: dict[str, NDArray[np.float32]] = {}
-        for form in forms:
-            if form.key in predicts:
-                contract = form.frontend.hash()
-                if contract not in heard:
-                    heard[contract] = log_mels(waves, form.frontend)
-                rows[form.key].append(predicts[form.key](heard[contract]))
-    return {key: np.concatenate(chunks) for key, chunks in rows.items()}
+    heard: dict[str, NDArray[np.float32]] = {}
+    logits: dict[str, NDArray[np.float32]] = {}
+    for form in forms:
+        if form.key not in predicts:
+            continue
+        contract = form.frontend.hash()
+        if contract not in heard:
+            heard[contract] = _hear(form.frontend, data, indices)
+        size = form.batch or len(indices)
+        batches = [heard[contract][start : start + size] for start in range(0, len(indices), size)]
+        shown = track(batches, f"{form.name}, batches of {size}", len(batches), output)
+        try:
+            logits[form.key] = np.concatenate([predicts[form.key](batch) for batch in shown])
+        except UnavailableError as error:
+            absent[form.name] = str(error)
+    return logits
+
+
+def _hear(spec: FrontendSpec, data: TrainingData, indices: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Log-mels of the snippets, (n, n_mels, n_frames): 64 KB each, 131 MB for as many as are scored."""
+    chunks = (data.cache.rows(indices[start : start + _CHUNK]) for start in range(0, len(indices), _CHUNK))
+    return np.concatenate([log_mels(waves, spec) for waves in chunks])
 
 
 def _truth(labels: Sequence[str], data: TrainingData, label_map: Mapping[str, str] | None) -> NDArray[np.int64]:
     """The class of each of the corpus' scenes in a network with these `labels`, -1 for one it does not know."""
     meanings = translate(data.labels, labels, label_map)
     numbers = {label: index for index, label in enumerate(labels)}
-    return np.array([numbers.get(meanings.get(label, ""), -1) for label in data.labels], np.int64)
+    # A snippet without a label counts as -1, which picks the entry behind the last.
+    return np.array([*(numbers.get(meanings.get(label, ""), -1) for label in data.labels), -1], np.int64)
 
 
 def _recordings(data: TrainingData, indices: NDArray[np.int64]) -> tuple[int, NDArray[np.int64]]:
