@@ -40,7 +40,7 @@ def open_classifier(path: Path, kernels: Kernels, like: Path | None, corpus_labe
     the file is damaged or foreign, or when labels or front end do not fit it.
     """
     model = open_model(path)
-    meaning, origin = _meaning(model, like, corpus_labels)
+    meaning, origin = meaning_of(model, like, corpus_labels)
     shape, classes = model.graph.tensor[model.graph.input].shape, model.graph.tensor[model.graph.output].shape[-1]
     expected = (1, meaning.frontend.n_mels, meaning.frontend.n_frames(), 1)
     if shape != expected:
@@ -58,7 +58,11 @@ def open_classifier(path: Path, kernels: Kernels, like: Path | None, corpus_labe
     return Classifier(meaning.labels, meaning.frontend, engine, origin)
 
 
-def _meaning(model: ModelFile, like: Path | None, corpus_labels: Sequence[str]) -> tuple[Metadata, str]:
+def meaning_of(model: ModelFile, like: Path | None, corpus_labels: Sequence[str]) -> tuple[Metadata, str]:
+    """Labels and front end of a model file as `open_classifier` finds them, and where they are from.
+
+    Raises `InputError` when nothing says how the input is made of audio.
+    """
     if like is not None:
         bundle = load_bundle(like)
         return Metadata(bundle.labels, bundle.frontend), str(like)

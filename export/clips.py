@@ -41,6 +41,14 @@ def clips_of_data(data: TrainingData, spec: FrontendSpec, count: int = COUNT) ->
     return _clips(np.asarray(data.cache.waves[indices]), spec, origin)
 
 
+def clips_to_evaluate(data: TrainingData, spec: FrontendSpec, count: int) -> Clips:
+    """Up to `count` snippets of the evaluation side, evenly spread."""
+    indices = data.evaluate
+    picked = indices[np.unique(np.linspace(0, len(indices) - 1, min(count, len(indices))).astype(int))]
+    origin = f"{len(picked)} evaluation snippets of {data.corpus.root.resolve().name}, fold {data.fold_number}"
+    return _clips(data.cache.rows(picked), spec, origin)
+
+
 def clips_of_files(paths: Sequence[Path], spec: FrontendSpec, count: int = COUNT) -> Clips:
     """Up to `count` clips cut from audio files (or all files of folders), evenly spread.
 
