@@ -30,9 +30,9 @@ def _verdict(operator: Operator) -> Verdict:
         return Verdict(REFUSED, f"{operator.kind} is not among {', '.join(TAKEN)}", instead_of(operator.kind))
     for operand in (*operator.inputs, *operator.outputs):
         if operand.dynamic or (operand in operator.activations and any(size > 1 for size in operand.shape[:1])):
-            return Verdict(REFUSED, f"{operand.name or 'a tensor'} has no fixed shape with batch 1", STATIC)
+            return Verdict(REFUSED, "a tensor is not of fixed shape with batch 1", STATIC)
     wide = [operand for operand in operator.activations if operand.dtype != "int8"]
     if wide:
         fix = "leave --int16 out for this target" if wide[0].dtype == "int16" else QUANTISE
-        return Verdict(REFUSED, f"{wide[0].name} is {wide[0].dtype}: only int8 activations are taken", fix)
+        return Verdict(REFUSED, f"{wide[0].dtype} activations: only int8 is taken", fix)
     return Verdict(RUNS)

@@ -67,7 +67,7 @@ def _alone(operator: Operator) -> Verdict:
         return Verdict(REFUSED, f"{operator.kind} is newer than the compiler", instead_of(operator.kind))
     for operand in (*operator.inputs, *operator.outputs):
         if operand.dynamic:
-            return Verdict(REFUSED, f"{operand.name or 'a tensor'} has no fixed shape", STATIC)
+            return Verdict(REFUSED, "a tensor has no fixed shape", STATIC)
     if operator.kind not in RULES:
         old = ", and its int8 form newer than some compilers" if operator.kind == "RSQRT" else ""
         return Verdict(FALLS_BACK, f"{operator.kind} is not on the compiler's list{old}", instead_of(operator.kind))
@@ -80,9 +80,9 @@ def _tensors(operator: Operator) -> Verdict | None:
     for operand in operator.activations:
         if operand.dtype not in ("int8", "uint8"):
             fix = QUANTISE if operand.dtype == "float32" else "leave --int16 out for this target"
-            return Verdict(FALLS_BACK, f"{operand.name} is {operand.dtype}: only int8 and uint8 map", fix)
+            return Verdict(FALLS_BACK, f"{operand.dtype} activations: only int8 and uint8 map", fix)
         if any(size > 1 for size in operand.shape[:-3]):
-            rule = f"{operand.name} has shape {list(operand.shape)}: only the three innermost sizes may exceed 1"
+            rule = f"a tensor of shape {list(operand.shape)}: only the three innermost sizes may exceed 1"
             return Verdict(FALLS_BACK, rule, "convert it with batch 1")
     return None
 
@@ -93,8 +93,8 @@ def _first_part(view: ModelView, supported: list[bool]) -> list[bool]:
     Parts are taken in turn, of supported and of other operators, each as large as what it reads allows (TFLite's
     partitioning for delegates); only the first supported one is mapped.
     """
-    written_by = {operand.name: op.index for op in view.operators for operand in op.outputs}
-    needs = [{written_by[operand.name] for operand in op.inputs if operand.name in written_by} for op in view.operators]
+    writer = {operand.number: place for place, op in enumerate(view.operators) for operand in op.outputs}
+    needs = [{writer[operand.number] for operand in op.inputs if operand.number in writer} for op in view.operators]
     done: set[int] = set()
     mapped = [False] * len(view.operators)
     kind = supported[0] if supported else True

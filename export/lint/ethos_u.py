@@ -139,7 +139,7 @@ def _verdict(operator: Operator) -> Verdict:
         return Verdict(FALLS_BACK, f"{operator.kind} is not on Vela's list", instead_of(operator.kind))
     for operand in operator.activations:
         if operand.dynamic:
-            return Verdict(FALLS_BACK, f"{operand.name or 'a tensor'} has no fixed shape", STATIC)
+            return Verdict(FALLS_BACK, "a tensor has no fixed shape", STATIC)
         if operand.dtype not in ("int8", "uint8", "int16", "int32"):
-            return Verdict(FALLS_BACK, f"{operand.name} is {operand.dtype}: the NPU takes integers only", QUANTISE)
+            return Verdict(FALLS_BACK, f"{operand.dtype} activations: the NPU takes integers only", QUANTISE)
     return Verdict(RUNS)

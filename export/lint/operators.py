@@ -22,8 +22,12 @@ MAX_BYTES = 256 << 20
 
 @dataclass(frozen=True)
 class Operand:
-    """One tensor that an operator reads or writes; `dtype` is TFLite's name for its elements, in lower case."""
+    """One tensor that an operator reads or writes; `dtype` is TFLite's name for its elements, in lower case.
 
+    `number` tells tensors apart, which names need not.
+    """
+
+    number: int
     name: str
     shape: tuple[int, ...]
     dtype: str
@@ -101,12 +105,12 @@ class _Viewer:
         self.subgraph = model.subgraphs[0]
         self.kinds = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
         self.dtypes = {value: name.lower() for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
-        self.operands = [self._operand(tensor) for tensor in self.subgraph.tensors]
+        self.operands = [self._operand(number, tensor) for number, tensor in enumerate(self.subgraph.tensors)]
 
     def operators(self) -> tuple[Operator, ...]:
         return tuple(self._operator(index, operator) for index, operator in enumerate(self.subgraph.operators))
 
-    def _operand(self, tensor: Any) -> Operand:
+    def _operand(self, number: int, tensor: Any) -> Operand:
         shape = tuple(int(size) for size in (() if tensor.shape is None else tensor.shape))
         signature = () if tensor.shapeSignature is None else tensor.shapeSignature
         data = self.model.buffers[tensor.buffer].data if tensor.buffer else None
@@ -117,6 +121,7 @@ class _Viewer:
             values = tuple(int(number) for number in numbers) if numbers.size <= SMALL else None
         quantization = tensor.quantization
         return Operand(
+            number=number,
             name=_text(tensor.name),
             shape=shape,
             dtype=dtype,

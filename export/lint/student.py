@@ -75,7 +75,11 @@ def network_view(model: nn.Module, frontend: FrontendSpec, name: str) -> ModelVi
     if not isinstance(model, CPMobile):
         return ModelView(name, (_refusal(operators, f"{type(model).__name__} is not lowered", "arch=cpm"), *operators))
     lively = _with_lively_norms(model)
-    graph = lower(lively, *shape)
+    try:
+        graph = lower(lively, *shape)
+    except (InputError, AttributeError, AssertionError) as error:  # modules where the lowering expects others
+        rule = str(error) or "it is not put together as a CP-Mobile is"
+        return ModelView(name, (_refusal(operators, rule, "build it of CP-Mobile's own modules"), *operators))
     noise = np.random.default_rng(0).standard_normal((CLIPS, *shape)).astype(np.float32)
     if not _same(lively, graph, noise):
         rule = "its forward computes something else than the CP-Mobile that is lowered"

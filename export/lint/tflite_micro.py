@@ -70,7 +70,7 @@ def _verdict(operator: Operator) -> Verdict:
         return Verdict(REFUSED, f"no kernel for {operator.kind}", instead_of(operator.kind))
     for operand in (*operator.inputs, *operator.outputs):
         if operand.dynamic:
-            return Verdict(REFUSED, f"{operand.name or 'a tensor'} has no fixed shape", STATIC)
+            return Verdict(REFUSED, "a tensor has no fixed shape", STATIC)
     if operator.is_hybrid and operator.kind in WEIGHTED:
         return Verdict(REFUSED, "float32 activations with int8 weights (hybrid) have no kernel", QUANTISE)
     taken = DTYPES.get(operator.kind, _ANY_INTEGER)

@@ -84,7 +84,9 @@ KINDS: Mapping[str, str] = {
     "constant_pad_nd": "PAD",
     "upsample_nearest2d": "RESIZE_NEAREST_NEIGHBOR",
     "upsample_bilinear2d": "RESIZE_BILINEAR",
-    "_thnn_fused_gru_cell": "GRU",
+    "_native_multi_head_attention": "ATTENTION",
+    "_transformer_encoder_layer_fwd": "ATTENTION",
+    "multiheadattention": "ATTENTION",
     "_scaled_dot_product_flash_attention_for_cpu": "ATTENTION",
     "scaled_dot_product_attention": "ATTENTION",
 }
@@ -99,6 +101,7 @@ _FIXES: Mapping[str, str] = {
     "VECTOR_NORM": "norm=frozen in place of a norm of activations: it folds away",
     "ATTENTION": "convolutions in its place: arch=cpm",
     "GRU": "convolutions in its place: arch=cpm",
+    "LSTM": "convolutions in its place: arch=cpm",
     "MAX_POOL_2D": "a strided convolution or an average pool in its place",
     "FULLY_CONNECTED": "a 1x1 convolution in its place",
     "RESHAPE": "keep all four dimensions to the end: a mean over frequency and time ends the network",

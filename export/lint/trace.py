@@ -18,6 +18,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from .operators import Operand, Operator, multiply_accumulates
 from .torch_ops import LOWERED, SILENT, fix_for, kind_of, short_name
 
+#: Modules that stand for one operator, however many torch runs for them.
+WHOLE = (nn.RNNBase, nn.MultiheadAttention)
+
+#: Number and name of the network's input, and the number of whatever is constant.
+INPUT = (-1, "log_mel")
+CONSTANT = -2
+
 
 @dataclass(frozen=True)
 class Call:
@@ -28,7 +35,6 @@ class Call:
     inputs: tuple[Tensor, ...]  # that depend on the network's input
     constants: tuple[Tensor, ...]
     output: Tensor
-    arguments: tuple[Any, ...]
 
 
 def trace(model: nn.Module, n_mels: int, n_frames: int, opaque: tuple[type[nn.Module], ...] = ()) -> list[Call]:
@@ -69,7 +75,7 @@ class _Recorder(TorchDispatchMode):
             if not self.hidden:
                 constants = tuple(tensor for tensor in given if id(tensor) not in self.live)
                 base = short_name(func._schema.name)
-                self.calls.append(Call(base, self.path[-1], inputs, constants, outputs[0], tuple(args)))
+                self.calls.append(Call(base, self.path[-1], inputs, constants, outputs[0]))
         return result
 
 
@@ -81,15 +87,17 @@ def _paths(model: nn.Module, recorder: _Recorder, opaque: tuple[type[nn.Module],
     def enter(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: Any) -> None:
             recorder.path.append(name)
-            recorder.hidden += isinstance(module, opaque)
+            recorder.hidden += isinstance(module, (*opaque, *WHOLE))
 
         return hook
 
     def leave(module: nn.Module, inputs: Any, output: Any) -> None:
-        recorder.path.pop()
-        recorder.hidden -= isinstance(module, opaque)
-        if isinstance(module, opaque):
-            recorder.live |= {id(tensor): tensor for tensor in _tensors(output)}
+        path = recorder.path.pop()
+        recorder.hidden -= isinstance(module, (*opaque, *WHOLE))
+        live = tuple(tensor for tensor in _tensors(inputs) if id(tensor) in recorder.live)
+        if isinstance(module, WHOLE) and live and not recorder.hidden:
+            base = type(module).__name__.lower()
+            recorder.calls.append(Call(base, path, live, (), _tensors(output)[0]))
 
     for name, module in model.named_modules():
         handles += [module.register_forward_pre_hook(enter(name)), module.register_forward_hook(leave)]
@@ -106,31 +114,31 @@ def as_operators(calls: list[Call]) -> tuple[Operator, ...]:
     Batch norm and ReLU disappear into the convolution or the sum before them, as they do on the way to int8.
     """
     operators: list[Operator] = []
-    names: dict[int, str] = {}
+    origin: dict[int, tuple[int, str]] = {}  # number and name of the operand that a tensor is
     made_by: dict[int, str] = {}
     for call in calls:
         before = made_by.get(id(call.inputs[0]), "")
         folds = call.base == "batch_norm" and before == "convolution"
         folds = folds or (call.base == "relu" and before in ("convolution", "add", "batch_norm"))
         if call.base in SILENT or folds:
-            source = names.get(id(call.inputs[0]), "log_mel")
-            names[id(call.output)], made_by[id(call.output)] = source, "convolution" if folds else before
+            origin[id(call.output)] = origin.get(id(call.inputs[0]), INPUT)
+            made_by[id(call.output)] = "convolution" if folds else before
             continue
-        operator = _operator(len(operators), call, names)
+        operator = _operator(len(operators), call, origin)
         operators.append(operator)
-        names[id(call.output)], made_by[id(call.output)] = operator.name, call.base
+        origin[id(call.output)], made_by[id(call.output)] = (operator.index, operator.name), call.base
     return tuple(operators)
 
 
-def _operator(index: int, call: Call, names: dict[int, str]) -> Operator:
+def _operator(index: int, call: Call, origin: dict[int, tuple[int, str]]) -> Operator:
     kind = kind_of(call.base)
     path = call.path or "the network's own forward"
     name = f"{path}: {call.base}"
     activations = tuple(
-        Operand(names.get(id(tensor), "log_mel"), _nhwc(tensor), "int8", quantised=True) for tensor in call.inputs
+        Operand(*origin.get(id(tensor), INPUT), _nhwc(tensor), "int8", quantised=True) for tensor in call.inputs
     )
     constants: tuple[Operand, ...] = tuple(
-        Operand(f"{name}/{number}", tuple(tensor.shape), "int8", constant=True, quantised=True)
+        Operand(CONSTANT, f"{name}/{number}", tuple(tensor.shape), "int8", constant=True, quantised=True)
         for number, tensor in enumerate(call.constants)
     )
     if kind == "CONV_2D" and constants:
@@ -138,11 +146,11 @@ def _operator(index: int, call: Call, names: dict[int, str]) -> Operator:
         depthwise = inside == 1 and out == call.inputs[0].shape[1] and out > 1
         kind = "DEPTHWISE_CONV_2D" if depthwise else kind
         shape = (1, height, width, out) if depthwise else (out, height, width, inside)
-        constants = (Operand(f"{name}/weight", shape, "int8", constant=True, quantised=True), *constants[1:])
+        constants = (Operand(CONSTANT, f"{name}/weight", shape, "int8", constant=True, quantised=True), *constants[1:])
     elif kind == "MEAN":
         axes = (1, 2) if call.inputs[0].ndim == 4 else (1,)
-        constants = (Operand(f"{name}/axes", (len(axes),), "int32", constant=True, values=axes),)
-    output = Operand(name, _nhwc(call.output), "int8", quantised=True)
+        constants = (Operand(CONSTANT, f"{name}/axes", (len(axes),), "int32", constant=True, values=axes),)
+    output = Operand(index, name, _nhwc(call.output), "int8", quantised=True)
     trouble = None
     if call.base not in LOWERED:
         trouble = (f"this toolkit has no int8 form of {kind}", fix_for(kind))

@@ -66,7 +66,7 @@ def tflite(ops: Sequence[Mapping[str, Any]], tensors: Mapping[str, Mapping[str, 
         operator.inputs = [names.index(name) for name in op["inputs"]]
         operator.outputs = [names.index(name) for name in op["outputs"]]
         kind = _OPTIONS.get(op["kind"], "".join(word.capitalize() for word in op["kind"].split("_")) + "Options")
-        if hasattr(schema, f"{kind}T"):
+        if hasattr(schema.BuiltinOptions, kind) and hasattr(schema, f"{kind}T"):
             operator.builtinOptionsType = getattr(schema.BuiltinOptions, kind)
             operator.builtinOptions = getattr(schema, f"{kind}T")()
             for key, value in op.get("options", {}).items():
