@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from .plots import Scale, confusion, pair_strip, step_strip
+from .plots import Scale, change_strip, confusion, pair_strip, step_strip
 from .summary import limits, percent, points, step_of
 
 #: How many of the commonest mistakes are named.
@@ -24,12 +24,14 @@ def waterfall_view(waterfall: Mapping[str, Any] | None) -> dict[str, Any] | None
     scale = Scale([*values, *ends])
     reference = step_of(waterfall, waterfall["reference"])
     line = None if reference is None else reference["accuracy"]
+    changes = _change_scale(rows)
     return {
         "counted": _counted(waterfall),
         "reference": waterfall["reference"],
         "int8": waterfall["int8"],
         "axis": scale.axis(),
-        "rows": [_step(row, waterfall, line, scale) for row in rows],
+        "change_axis": changes.axis(),
+        "rows": [_step(row, waterfall, line, scale, changes) for row in rows],
         "missing": list(waterfall["missing"].items()),
         "groups": _groups(waterfall),
     }
@@ -76,18 +78,30 @@ def _counted(waterfall: Mapping[str, Any]) -> str:
     return f"{text}."
 
 
-def _step(row: Mapping[str, Any], waterfall: Mapping[str, Any], line: float | None, scale: Scale) -> dict[str, Any]:
-    source = None if row["before"] is None else step_of(waterfall, row["before"])
-    before = None if source is None else source["accuracy"]
-    lost, lost_limits = row["drop"], row["drop_interval"]
+def _change_scale(rows: Sequence[Mapping[str, Any]]) -> Scale:
+    """A scale for the changes between forms of one network; that from a teacher may be far larger, and is cut off."""
+    ends = [0.0]
+    for row in rows:
+        if row["drop"] is not None and row["agreement_before"] is not None and row["agreement_before"] > 0.9:
+            ends += [-end for end in (row["drop"], *(row["drop_interval"] or ()))]
+    reach = max(max(map(abs, ends)), 0.005)
+    return Scale([-reach, reach])
+
+
+def _step(
+    row: Mapping[str, Any], waterfall: Mapping[str, Any], line: float | None, scale: Scale, changes: Scale
+) -> dict[str, Any]:
+    change = None if row["drop"] is None else -row["drop"]
+    between = None if row["drop_interval"] is None else (-row["drop_interval"][1], -row["drop_interval"][0])
     return {
         "name": row["name"],
         "largest": row["name"] == waterfall["largest"],
-        "strip": step_strip(row, before, line, scale),
+        "strip": step_strip(row, line, scale),
+        "change_strip": change_strip(change, between, changes),
         "accuracy": percent(row["accuracy"]),
         "interval": limits(row["interval"]),
-        "change": "–" if lost is None else points(-lost, 2),
-        "change_interval": "–" if lost_limits is None else limits((-lost_limits[1], -lost_limits[0]), 1, signed=True),
+        "change": "–" if change is None else points(change, 2),
+        "change_interval": limits(between, 1, signed=True),
         "agreement": percent(row["agreement"]),
     }
 

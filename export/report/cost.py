@@ -53,7 +53,7 @@ def budget_note(report: Mapping[str, Any]) -> str:
 def sizes_view(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Bytes of the files, of weights and of activations."""
     sizes = report["sizes"]
-    return [*((name, kib(sizes.get(key))) for name, key in _SIZES), ("ops", number(sizes.get("ops")))]
+    return [(name, kib(sizes.get(key))) for name, key in _SIZES]
 
 
 def memory_view(report: Mapping[str, Any]) -> dict[str, Any]:

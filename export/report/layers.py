@@ -18,18 +18,19 @@ _TONES = {"good": GOOD, "note": PLAIN, "act": LOOK}
 
 _COST = (
     {"name": "output", "title": "shape of the result: frequency, time, channels", "number": True},
-    {"name": "MACs", "title": "share of the network's multiply-accumulates", "plot": True},
-    {"name": "weights, bytes", "title": "int8 weights and their biases", "number": True},
+    {"name": "MACs", "title": "multiply-accumulates, the bar against the largest layer", "plot": True},
+    {"name": "%", "title": "share of the network's multiply-accumulates", "number": True},
+    {"name": "weight bytes", "title": "int8 weights and their biases", "number": True},
 )
 
 _NOISE = (
     {"name": "signal to noise", "title": "float against int8 at this tensor, all noise so far", "plot": True},
     {"name": "dB", "title": "the same in decibels", "number": True},
-    {"name": "own dB", "title": "only what this op adds", "number": True},
+    {"name": "own", "title": "only what this op adds", "number": True},
     {"name": "clipped", "title": "share of the values outside of the int8 range", "number": True},
-    {"name": "range used", "title": "share of the int8 range that any value reaches", "number": True},
-    {"name": "alone in int8, dB", "title": "logits when only this op is int8: low is sensitive", "number": True},
-    {"name": "alone in float, dB", "title": "logits when only this op is float: high gains", "number": True},
+    {"name": "used", "title": "share of the int8 range that any value reaches", "number": True},
+    {"name": "alone int8", "title": "logits when only this op is int8: low is sensitive", "number": True},
+    {"name": "alone float", "title": "logits when only this op is float: high gains", "number": True},
 )  # fmt: skip
 
 
@@ -41,13 +42,32 @@ def explanation_view(explanation: Mapping[str, Any] | None) -> dict[str, Any] | 
         {"tone": _TONES.get(line["level"], PLAIN), "text": line["finding"], "command": line["command"]}
         for line in explanation["advice"]
     ]
-    forms = "; ".join(
-        f"{name}: {percent(effect['agreement'])} the same answers, logits {effect['logit_db']:.1f} dB"
-        for name, effect in explanation["forms"].items()
+    forms = [{"name": name, **_effect(effect)} for name, effect in explanation["forms"].items()]
+    text = (
+        f"Measured on {explanation['clips']:,} clips ({explanation['origin']}) against {explanation['float_twin']}; "
+        "ratios are signal to quantisation noise."
     )
-    measured = f"{explanation['clips']:,} clips ({explanation['origin']})"
-    text = f"Measured on {measured} against {explanation['float_twin']}. {forms}."
-    return {"recommendations": advice, "text": text}
+    return {"recommendations": advice, "text": text, "forms": forms, "blocks": _blocks(explanation)}
+
+
+def _effect(effect: Mapping[str, Any]) -> dict[str, str]:
+    return {"agreement": percent(effect["agreement"]), "ratio": f"{effect['logit_db']:.1f}"}
+
+
+def _blocks(explanation: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Blocks from the noisiest on, each with what 16 bits for it and those before come to."""
+    reached = {step["blocks"][-1]: step["effect"] for step in explanation["widening"]}
+    blocks = sorted(explanation["blocks"], key=lambda block: -block["share"])
+    largest = max((block["share"] for block in blocks), default=0) or 1
+    return [
+        {
+            "name": block["name"],
+            "strip": bar(block["share"] / largest, label=percent(block["share"])),
+            "share": percent(block["share"], 0),
+            "wide": percent(reached[block["name"]]["agreement"]) if block["name"] in reached else "–",
+        }
+        for block in blocks
+    ]
 
 
 def layers_view(report: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,13 +78,15 @@ def layers_view(report: Mapping[str, Any]) -> dict[str, Any]:
     sensitive = {} if explanation is None else {entry["name"]: entry for entry in explanation["layers"]}
     weakest = _weakest(sensitive.values())
     total = sum(layer["macs"] for layer in report["layers"]) or 1
+    most = max(layer["macs"] for layer in report["layers"]) or 1
     rows = []
     for layer in report["layers"]:
         share = layer["macs"] / total
         label = f"{layer['macs']:,} MACs, {percent(share)}"
         cells = [
             _text("×".join(str(side) for side in layer["shape"][1:])),
-            {"plot": bar(share, label=label)},
+            {"plot": bar(layer["macs"] / most, label=label)},
+            _text(f"{100 * share:.1f}" if layer["macs"] else ""),
             _text(f"{layer['weight_bytes']:,}" if layer["weight_bytes"] else ""),
         ]
         if explanation is not None:

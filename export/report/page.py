@@ -97,6 +97,7 @@ def _tiles(report: Mapping[str, Any]) -> list[dict[str, str]]:
         tone = PLAIN if row["limit"] is None else GOOD if counted <= row["limit"] else BAD
         note = "no limit asked for" if row["limit"] is None else f"{percent(counted / row['limit'], 0)} of the limit"
         tiles.append(_tile({"multiply-accumulates": "MACs"}.get(row["name"], row["name"]), short, note, tone))
+    tiles.append(_tile("model.tflite", kib(sizes["tflite_bytes"]), f"{sizes['ops']} ops"))
     tiles.append(_tile("activations", kib(sizes["peak_activation_bytes"]), "at most, layer by layer"))
     if checks:
         failed = sum(check["passed"] is False for check in checks)

@@ -47,8 +47,8 @@ class Scale:
         return [_line(self.share(tick), self.share(tick), 0, 22, "grid") for tick in self.ticks]
 
 
-def step_strip(row: Mapping[str, Any], before: float | None, reference: float | None, scale: Scale) -> Markup:
-    """One form in the waterfall: its accuracy with interval, and the way down or up from the form before."""
+def step_strip(row: Mapping[str, Any], reference: float | None, scale: Scale) -> Markup:
+    """One form in the waterfall: its accuracy with interval, and a line for the float network's."""
     value = row["accuracy"]
     marks = scale.grid()
     if reference is not None:
@@ -59,12 +59,23 @@ def step_strip(row: Mapping[str, Any], before: float | None, reference: float | 
         low, high = (scale.share(limit) for limit in row["interval"])
         marks.append(_line(low, high, _MID, _MID, "whisker"))
         marks += [_line(end, end, _MID - 4, _MID + 4, "whisker") for end in (low, high)]
-    if before is not None and before != value:
-        style = "loss" if value < before else "gain"
-        marks.append(_bar(scale.share(before), scale.share(value), 7, 8, style))
     said = f"{row['name']}: {100 * value:.2f} %"
     marks.append(tag("circle", tag("title", said), cx=at(scale.share(value)), cy=_MID, r=5, class_="dot"))
     return _strip("strip", *marks, label=said)
+
+
+def change_strip(change: float | None, interval: Sequence[float] | None, scale: Scale) -> Markup:
+    """A gain or loss as a bar from zero, with its interval; what leaves the scale is cut off without an end."""
+    zero = scale.share(0.0)
+    marks = [*scale.grid(), _line(zero, zero, 0, 22, "reference")]
+    if change is None:
+        return _strip("strip", *marks)
+    marks.append(_bar(zero, scale.share(change), 6, 10, "loss" if change < 0 else "gain"))
+    if interval is not None:
+        ends = [scale.share(end) for end in interval]
+        marks.append(_line(ends[0], ends[1], _MID, _MID, "whisker"))
+        marks += [_line(end, end, _MID - 4, _MID + 4, "whisker") for end in ends if 0 <= end <= 1]
+    return _strip("strip", *marks, label=f"{100 * change:+.2f} points")
 
 
 def pair_strip(first: float | None, second: float | None, scale: Scale) -> Markup:
@@ -118,7 +129,8 @@ def confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str], title: str
     shown = sorted({*shown, *(labels.index(label) for label, _ in rows)})
     left = 12 + 7 * max((len(label) for label in labels), default=0)
     top = 10 + 5 * max((len(labels[column]) for column in shown), default=0)
-    width, height = left + _CELL * len(shown) + 40, top + _CELL * len(rows) + 6
+    reach = [_CELL * (place + 0.5) + 5 * len(labels[column]) for place, column in enumerate(shown)]
+    width, height = left + max([_CELL * len(shown), *reach]) + 4, top + _CELL * len(rows) + 6
     marks = []
     for place, column in enumerate(shown):
         x = left + _CELL * (place + 0.5)

@@ -49,7 +49,6 @@ def _target(entry: Mapping[str, Any]) -> dict[str, Any]:
         "more": len(problems) - MAX_OPS if len(problems) > MAX_OPS else 0,
         "notes": notes,
         "figures": figures,
-        "detailed": bool(problems or notes or figures),
     }
 
 

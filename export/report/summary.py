@@ -50,7 +50,8 @@ def percent(value: float | None, digits: int = 1) -> str:
 
 def points(value: float, digits: int = 1) -> str:
     """A difference of shares in percentage points, with its sign."""
-    return f"{100 * value:+.{digits}f}".replace("-", "−")
+    rounded = round(100 * value, digits)
+    return f"{rounded:+.{digits}f}".replace("-", "−") if rounded else f"{0:.{digits}f}"
 
 
 def limits(values: Sequence[float] | None, digits: int = 1, signed: bool = False) -> str:
@@ -88,13 +89,11 @@ def _accuracy(waterfall: Mapping[str, Any] | None) -> list[Sentence]:
         )
     worst = None if waterfall["largest"] is None else step_of(waterfall, waterfall["largest"])
     if worst is not None and worst["drop"] is not None:
-        sentences.append(
-            Sentence(
-                PLAIN,
-                f"the largest drop of all steps is {points(-worst['drop'], 2)} points, "
-                f"from {worst['before']} to {worst['name']}",
-            )
-        )
+        between = worst["drop_interval"]
+        chance = ", within chance" if between is not None and between[0] <= 0 <= between[1] else ""
+        where = f"from {worst['before']} to {worst['name']}"
+        text = f"the largest drop of all steps is {points(-worst['drop'], 2)} points, {where}{chance}"
+        sentences.append(Sentence(PLAIN, text))
     return sentences
 
 
