@@ -1,13 +1,15 @@
 """Which layers to give 16 bits: those around the activations whose rounding disturbs the logits most.
 
 Quick on purpose, from float runs alone: each activation in turn is rounded and nothing else, and what that does to the
-logits is its noise. `tinyscene explain` looks closer.
+logits is its noise. `auto` widens the noisiest as long as the network needs no more activation memory than in int8,
+which the largest layers decide and most others are far from; `auto:N` the N noisiest at any price. `tinyscene explain`
+looks closer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,18 +18,19 @@ from torch import Tensor
 
 from ..runtime.errors import InputError
 from .fake_quant import GraphNet, fake_quantize
-from .graph import Graph, quant_source
+from .graph import Graph, Quant, quant_source
 from .quantize import Ranges, choose_quants
-from .widen import layers_named
+from .widen import Widened, layers_named, widen
 
-#: `auto`, or `auto:N` for the layers around N activations.
 AUTO = "auto"
 
-#: Activations that `auto` alone picks.
-COUNT = 4
+#: Share of all noise that `auto` looks at, the rest is not worth slower layers.
+SHARE = 0.95
 
 #: Clips that are enough to rank activations.
 MAX_CLIPS = 24
+
+_WIDE = Quant(1.0, 0, 16)
 
 
 @dataclass(frozen=True)
@@ -50,12 +53,36 @@ def resolve_layers(
         if name != AUTO and not name.startswith(f"{AUTO}:"):
             layers |= layers_named(graph, [name])
             continue
-        count = name.partition(":")[2] or str(COUNT)
-        if not count.isdigit() or int(count) < 1:
+        count = name.partition(":")[2]
+        if name != AUTO and (not count.isdigit() or int(count) < 1):
             raise InputError(f"{name!r} asks for {count!r} activations in 16 bits, expected a number such as {AUTO}:4")
         noises = activation_noise(graph, ranges, log_mels)
-        layers |= layers_around(graph, [entry.name for entry in noises[: int(count)]])
+        if count:
+            layers |= layers_around(graph, [entry.name for entry in noises[: int(count)]])
+        else:
+            layers |= _without_more_memory(graph, noises)
     return tuple(op.name for op in graph.ops if op.name in layers)
+
+
+def _without_more_memory(graph: Graph, noises: Sequence[ActivationNoise]) -> frozenset[str]:
+    chosen: frozenset[str] = frozenset()
+    limit, seen, total = graph.peak_activation_bytes(), 0.0, sum(entry.noise for entry in noises)
+    for entry in noises:
+        if seen > SHARE * total:
+            break
+        seen += entry.noise
+        trial = chosen | layers_around(graph, [entry.name])
+        if _peak_bytes(widen(graph, sorted(trial))) <= limit:
+            chosen = trial
+    return chosen
+
+
+def _peak_bytes(widened: Widened) -> int:
+    """Peak activation memory of a network that has no scales yet."""
+    tensors = tuple(
+        replace(tensor, quant=_WIDE) if tensor.name in widened.wide else tensor for tensor in widened.graph.tensors
+    )
+    return replace(widened.graph, tensors=tensors).peak_activation_bytes()
 
 
 def activation_noise(graph: Graph, ranges: Ranges, log_mels: NDArray[np.float32]) -> list[ActivationNoise]:
