@@ -54,7 +54,8 @@ def _blocks(rng: np.random.Generator, shape: tuple[int, ...], low: int, high: in
 
 def _stripes(rng: np.random.Generator, shape: tuple[int, ...], low: int, high: int) -> NDArray[Any]:
     axis = int(rng.integers(len(shape)))
-    line = np.where(np.arange(shape[axis]) // int(rng.integers(1, 4)) % 2, low, high)
+    pair = (low, high) if rng.random() < 0.3 else rng.integers(low, high + 1, 2)
+    line = np.where(np.arange(shape[axis]) // int(rng.integers(1, 9)) % 2, *pair)
     return np.broadcast_to(line.reshape([-1 if i == axis else 1 for i in range(len(shape))]), shape)
 
 
@@ -66,7 +67,7 @@ def _impulse(rng: np.random.Generator, shape: tuple[int, ...], low: int, high: i
 
 def _ramp(rng: np.random.Generator, shape: tuple[int, ...], low: int, high: int) -> NDArray[Any]:
     axis = int(rng.integers(len(shape)))
-    line = np.linspace(low, high, shape[axis]).round().astype(int)[:: int(rng.choice([-1, 1]))]
+    line = np.linspace(*rng.integers(low, high + 1, 2), shape[axis]).round().astype(int)
     return np.broadcast_to(line.reshape([-1 if i == axis else 1 for i in range(len(shape))]), shape)
 
 

@@ -30,9 +30,10 @@ from .verify import WORKERS, Found
 
 REFERENCE = "litert-reference"
 
-#: Steps by which the logits of an engine that rounds otherwise may be off on inputs that no front end gives: three
-#: times what LiteRT's default kernels came to on 120 of them, without a reciprocal root among the ops and with one.
-STEPS, STEPS_WITH_ROOTS = 10, 54
+#: Steps by which the logits of an engine that rounds otherwise may be off on inputs that no front end gives, for half
+#: of them and for any. LiteRT's default kernels came to 3 at most on trained students, 18 with global response
+#: normalisation in ops, and 19 on an untrained network, which amplifies what rounding leaves.
+TYPICAL_STEPS, STEPS = 10, 56
 
 #: Inputs that one process gets when there are many.
 CHUNK = 250
@@ -181,10 +182,13 @@ def _judge(engine: Engine, subject: Subject, inputs: NDArray[Any], reference: Re
             equal = f"{len(subject.order)} inner tensors and {expected.size:,} logits are bit for bit equal"
             return difference is None, equal if difference is None else str(difference), difference
         logits = _real(integers, quant)
-    roots = any(op.kind == "RSQRT" for op in graph.ops)
-    steps = STEPS_WITH_ROOTS if roots else STEPS
-    ok, detail = compare_logits(_real(expected, quant), logits, steps * quant.scale, quant.scale)
+    real_logits = _real(expected, quant)
+    ok, detail = compare_logits(real_logits, logits, STEPS * quant.scale, quant.scale)
     detail = detail.replace("clips", "inputs")
+    if logits.shape == real_logits.shape:
+        typical = float(np.median(np.abs(logits - real_logits).max(axis=1))) / quant.scale
+        ok &= typical <= TYPICAL_STEPS
+        detail += f", {typical:.0f} steps for half of them (at most {TYPICAL_STEPS})"
     drift: Divergence | None = None
     if not ok:
         integers_only = {name: v for name, v in layers.items() if v.dtype.kind == "i"}
