@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +48,7 @@ def open_model(path: Path) -> ModelFile:
     bundle = load_bundle(path) if (path / MANIFEST).is_file() else None
     file = path if bundle is None else bundle.file(_MODEL)
     if bundle is None and path.is_dir():
-        file = path / _MODEL
+        file = _of_run(path)
     if not file.is_file():
         raise InputError(f"no model at {path}: name a bundle, a qat run or a .tflite file")
     if file.stat().st_size > MAX_BYTES:
@@ -55,3 +57,16 @@ def open_model(path: Path) -> ModelFile:
     network = read_network(stored, str(file))
     data = stored if network.as_stored else write_tflite(network.graph, network.metadata)
     return ModelFile(path, data, network.graph, bundle, stored, network.metadata)
+
+
+def _of_run(path: Path) -> Path:
+    """The model of the qat run at `path`, its hash checked here: `training.run` would import torch."""
+    manifest, file = path / "run.json", path / _MODEL
+    try:
+        expected = json.loads(manifest.read_bytes())["files"][_MODEL]
+        found = hashlib.sha256(file.read_bytes()).hexdigest()
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        raise InputError(f"no model at {path}: name a bundle, a qat run or a .tflite file") from None
+    if found != expected:
+        raise InputError(f"{file} was changed or damaged (its SHA-256 is not {manifest.name}'s): train again")
+    return file

@@ -28,7 +28,7 @@ _CORE = {
     "SignatureDef": "[TensorMap [TensorMap s - i",
     "TensorMap": "s i",
     "ExternalBufferGroup": "s",
-    "ExternalBuffer": "i i q - s",
+    "ExternalBuffer": "i i q q s",
 }
 
 # Options of operators by their fields; an operator whose options have none is not listed.
