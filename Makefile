@@ -54,10 +54,12 @@ test: setup
 	$(BIN)/pytest
 
 # Each in an environment of its own: tflite-runtime needs an older numpy, TensorFlow is large, the last is JavaScript.
-# A second call does nothing; `$TINYSCENE_ENGINES` tells `tinyscene verify` of another place.
+# A second call does nothing; `$TINYSCENE_ENGINES` tells `tinyscene verify` of another place, `make engines ENGINE=web`
+# builds one of them.
 ENGINES := build/engines
+ENGINE  ?= tflite-runtime tensorflow web
 
-engines: $(ENGINES)/tflite-runtime/.installed $(ENGINES)/tensorflow/.installed $(ENGINES)/web/.installed
+engines: $(ENGINE:%=$(ENGINES)/%/.installed)
 
 $(ENGINES)/tflite-runtime/.installed:
 	$(PYTHON) -m venv $(@D)

@@ -33,6 +33,11 @@ def stimuli(shape: tuple[int, ...], quant: Quant, count: int, seed: int = SEED) 
     return np.stack(values).astype(quant.dtype)
 
 
+def _axis(rng: np.random.Generator, shape: tuple[int, ...]) -> int:
+    """An axis along which there is something to vary."""
+    return int(rng.choice([axis for axis, size in enumerate(shape) if size > 1] or [0]))
+
+
 def _uniform(rng: np.random.Generator, shape: tuple[int, ...], low: int, high: int) -> NDArray[Any]:
     return rng.integers(low, high + 1, shape)
 
@@ -53,7 +58,7 @@ def _blocks(rng: np.random.Generator, shape: tuple[int, ...], low: int, high: in
 
 
 def _stripes(rng: np.random.Generator, shape: tuple[int, ...], low: int, high: int) -> NDArray[Any]:
-    axis = int(rng.integers(len(shape)))
+    axis = _axis(rng, shape)
     pair = (low, high) if rng.random() < 0.3 else rng.integers(low, high + 1, 2)
     line = np.where(np.arange(shape[axis]) // int(rng.integers(1, 9)) % 2, *pair)
     return np.broadcast_to(line.reshape([-1 if i == axis else 1 for i in range(len(shape))]), shape)
@@ -66,14 +71,15 @@ def _impulse(rng: np.random.Generator, shape: tuple[int, ...], low: int, high: i
 
 
 def _ramp(rng: np.random.Generator, shape: tuple[int, ...], low: int, high: int) -> NDArray[Any]:
-    axis = int(rng.integers(len(shape)))
+    axis = _axis(rng, shape)
     line = np.linspace(*rng.integers(low, high + 1, 2), shape[axis]).round().astype(int)
     return np.broadcast_to(line.reshape([-1 if i == axis else 1 for i in range(len(shape))]), shape)
 
 
 def _halves(rng: np.random.Generator, shape: tuple[int, ...], low: int, high: int) -> NDArray[Any]:
-    axis = int(rng.integers(len(shape)))
-    line = np.where(np.arange(shape[axis]) < int(rng.integers(shape[axis] + 1)), low, high)
+    axis = _axis(rng, shape)
+    pair = (low, high) if rng.random() < 0.3 else rng.integers(low, high + 1, 2)
+    line = np.where(np.arange(shape[axis]) < int(rng.integers(shape[axis] + 1)), *pair)
     return np.broadcast_to(line.reshape([-1 if i == axis else 1 for i in range(len(shape))]), shape)
 
 
