@@ -1,7 +1,8 @@
-"""TFLite's int8 arithmetic in plain numpy integers, written from its specification for the tests alone.
+"""TFLite's integer arithmetic in plain numpy integers, written from its specification for the tests alone.
 
 int32 accumulators, one multiplier and shift a channel, double rounding: a saturating rounding doubling high multiply,
-then a rounding right shift (both round half away from zero).
+then a rounding right shift (both round half away from zero). Convolutions of 16-bit activations sum in int64 and are
+requantised by a multiplier of 15 bits, rounded once, half up.
 """
 
 from __future__ import annotations
@@ -44,22 +45,32 @@ def requantize(x: Array, q: Any, shift: Any) -> Array:
     return (high >> right) + (remainder > threshold)
 
 
-def run(graph: Graph, inputs: NDArray[np.int8]) -> dict[str, NDArray[np.int8]]:
-    """Every activation of a graph without block norms in ops, for one int8 input (n_mels, n_frames)."""
-    values: dict[str, NDArray[np.int8]] = {graph.input: inputs[None, :, :, None]}
+def requantize_wide(x: Array, q: Any, shift: Any) -> Array:
+    """x * q * 2**(shift - 31) of a sum of products with 16-bit activations."""
+    q, shift = np.asarray(q, np.int64), np.asarray(shift, np.int64)
+    short = np.where(q < 0x7FFF0000, (q + (1 << 15)) >> 16, 0x7FFF)
+    down = 15 - shift
+    return (x * short + (np.int64(1) << (down - 1))) >> down
+
+
+def run(graph: Graph, inputs: NDArray[np.int8]) -> dict[str, NDArray[Any]]:
+    """Every activation of a graph without RSQRT, for one int8 input (n_mels, n_frames)."""
+    values: dict[str, NDArray[Any]] = {graph.input: inputs[None, :, :, None]}
+    values |= {tensor.name: tensor.data for tensor in graph.tensors if tensor.data is not None}
     for op in graph.ops:
         values[op.output] = _OPS[op.kind](graph, op, *(values[name] for name in op.inputs))
     return values
 
 
-def _finish(graph: Graph, op: Op, x: Array) -> NDArray[np.int8]:
+def _finish(graph: Graph, op: Op, x: Array) -> NDArray[Any]:
     quant = graph.tensor[op.output].quant
     assert quant is not None
-    low = max(-128, quant.zero_point) if op.relu else -128
-    return np.clip(x + quant.zero_point, low, 127).astype(np.int8)
+    low, high = quant.limits
+    low = max(low, quant.zero_point) if op.relu else low
+    return np.clip(x + quant.zero_point, low, high).astype(quant.dtype)
 
 
-def _convolution(graph: Graph, op: Op, x: NDArray[np.int8]) -> NDArray[np.int8]:
+def _convolution(graph: Graph, op: Op, x: NDArray[Any]) -> NDArray[Any]:
     source, target = graph.tensor[op.inputs[0]].quant, graph.tensor[op.output].quant
     assert op.weight is not None
     assert op.bias is not None
@@ -79,35 +90,53 @@ def _convolution(graph: Graph, op: Op, x: NDArray[np.int8]) -> NDArray[np.int8]:
         sums = np.einsum("nhwcij,ijc->nhwc", windows, weight[0], optimize=True)
     scales = [float(np.float32(source.scale)) * float(s) / float(np.float32(target.scale)) for s in op.weight_scales]
     q, shift = np.array([multiplier(scale) for scale in scales], np.int64).T
-    return _finish(graph, op, requantize(sums + op.bias, q, shift))
+    scale_down = requantize_wide if source.bits == 16 else requantize
+    return _finish(graph, op, scale_down(sums + op.bias, q, shift))
 
 
-def _pad(graph: Graph, op: Op, x: NDArray[np.int8]) -> NDArray[np.int8]:
+def _pad(graph: Graph, op: Op, x: NDArray[Any]) -> NDArray[Any]:
     quant = graph.tensor[op.output].quant
     assert quant is not None
     return np.pad(x, [(0, 0), *op.pads, (0, 0)], constant_values=quant.zero_point)
 
 
-def _add(graph: Graph, op: Op, a: NDArray[np.int8], b: NDArray[np.int8]) -> NDArray[np.int8]:
+def _add(graph: Graph, op: Op, a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
     quants = [graph.tensor[name].quant for name in (*op.inputs, op.output)]
     scales = [float(np.float32(quant.scale)) for quant in quants if quant is not None]
     twice = 2 * max(scales[:2])
-    total = np.zeros(a.shape, np.int64)
+    room = 15 if a.dtype == np.int16 else 20
+    total = np.zeros(np.broadcast_shapes(a.shape, b.shape), np.int64)
     for x, quant, scale in zip((a, b), quants, scales, strict=False):
         assert quant is not None
-        total = total + requantize((x.astype(np.int64) - quant.zero_point) << 20, *multiplier(scale / twice))
-    return _finish(graph, op, requantize(total, *multiplier(twice / (2**20 * scales[2]))))
+        total = total + requantize((x.astype(np.int64) - quant.zero_point) << room, *multiplier(scale / twice))
+    return _finish(graph, op, requantize(total, *multiplier(twice / (2**room * scales[2]))))
 
 
-def _average_pool(graph: Graph, op: Op, x: NDArray[np.int8]) -> NDArray[np.int8]:
+def _mul(graph: Graph, op: Op, a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
+    quants = [graph.tensor[name].quant for name in (*op.inputs, op.output)]
+    scales = [float(np.float32(quant.scale)) for quant in quants if quant is not None]
+    zeros = [quant.zero_point for quant in quants if quant is not None]
+    product = (a.astype(np.int64) - zeros[0]) * (b.astype(np.int64) - zeros[1])
+    return _finish(graph, op, requantize(product, *multiplier(scales[0] * scales[1] / scales[2])))
+
+
+def _quantize(graph: Graph, op: Op, x: NDArray[Any]) -> NDArray[Any]:
+    source, target = graph.tensor[op.inputs[0]].quant, graph.tensor[op.output].quant
+    assert source is not None
+    assert target is not None
+    ratio = float(np.float32(source.scale)) / float(np.float32(target.scale))
+    return _finish(graph, op, requantize(x.astype(np.int64) - source.zero_point, *multiplier(ratio)))
+
+
+def _average_pool(graph: Graph, op: Op, x: NDArray[Any]) -> NDArray[Any]:
     windows = np.lib.stride_tricks.sliding_window_view(x.astype(np.int64), op.window, axis=(1, 2))
     total = windows[:, :: op.stride[0], :: op.stride[1]].sum(axis=(4, 5))
     count = op.window[0] * op.window[1]
     rounded = np.where(total > 0, total + count // 2, total - count // 2)
-    return (np.sign(rounded) * (np.abs(rounded) // count)).astype(np.int8)
+    return np.asarray(np.sign(rounded) * (np.abs(rounded) // count)).astype(x.dtype)
 
 
-def _mean(graph: Graph, op: Op, x: NDArray[np.int8]) -> NDArray[np.int8]:
+def _mean(graph: Graph, op: Op, x: NDArray[Any]) -> NDArray[Any]:
     source, target = graph.tensor[op.inputs[0]].quant, graph.tensor[op.output].quant
     assert source is not None
     assert target is not None
@@ -125,5 +154,7 @@ _OPS = {
     "DEPTHWISE_CONV_2D": _convolution,
     "PAD": _pad,
     "ADD": _add,
+    "MUL": _mul,
+    "QUANTIZE": _quantize,
     "AVERAGE_POOL_2D": _average_pool,
 }
