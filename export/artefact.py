@@ -1,4 +1,4 @@
-"""From a run to a bundle: the int8 graph, every file of it, the budget, the proof, and one table of what it scores."""
+"""From a run to a bundle: the int8 graph, every file of it, the budget, the proof, and what was measured on it."""
 
 from __future__ import annotations
 
@@ -25,8 +25,12 @@ from .fake_quant import GraphNet, dequantized
 from .forms import Form, predictor
 from .golden import Twins, choose_clips, dump_golden, make_golden
 from .graph import Graph
+from .lint.verdict import TargetLint
 from .metadata import Metadata
 from .onnx_writer import write_onnx
+from .report.document import FILE, report_of, write_measurements
+from .report.measure import explain_on, gather, lint_of
+from .report.summary import scores
 from .steps import Waterfall
 from .tflite_writer import write_tflite
 from .traces import float_trace, rounded_trace
@@ -58,6 +62,19 @@ class Exported:
     sizes: Sizes
     checks: list[Check]
     waterfall: Waterfall | None
+    lints: list[TargetLint] | None
+
+
+@dataclass(frozen=True, eq=False)
+class _Draft:
+    """All of a bundle but what is measured on it."""
+
+    name: str
+    artefact: Conversion
+    sizes: Sizes
+    budget: Budget | None
+    files: Mapping[str, bytes]
+    exported: str
 
 
 def export(
@@ -71,9 +88,9 @@ def export(
 ) -> Exported:
     """Make the bundle of `run` at `out`, whole and verified, or not at all.
 
-    With `data` every engine is scored on its evaluation side. Raises `GateError` when the artefact breaks the budget,
-    an engine disagrees with the golden vectors, or int8 loses more than `max_drop` of the float network's accuracy
-    (a fraction); an older bundle at `out` is then left as it was.
+    With `data` every engine is scored on its evaluation side, and every layer explained. Raises `GateError` when the
+    artefact breaks the budget, an engine disagrees with the golden vectors, or int8 loses more than `max_drop` of the
+    float network's accuracy (a fraction); an older bundle at `out` is then left as it was.
     """
     if out.exists() and not (out / MANIFEST).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists and is not a bundle: choose another --out")
@@ -89,25 +106,28 @@ def export(
     }
     sizes = _sizes(unfolded, artefact.graph, files)
     files["golden.npz"] = _golden(artefact, clips, files["model.tflite"])
+    exported = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    draft = _Draft(out.name, artefact, sizes, options.budget, files, exported)
     # Everything is proved in a folder beside `out` first, so that `out` only ever holds a bundle that passed.
     trial = out.with_name(f".{out.name}.{os.getpid()}.trial")
     try:
-        bundle = _write(trial, out.name, artefact, sizes, files, options.budget, None, [])
+        bundle = _write(trial, draft)
         checks = verify_bundle(bundle)
         if not passed(checks):
             failed = "; ".join(f"{check.name}: {check.detail}" for check in checks if check.passed is False)
             raise GateError(f"the bundle was not written, its verification failed: {failed}")
-        waterfall = (
-            None
-            if data is None
-            else measure_waterfall(bundle, data, output, graph=artefact.graph, floats=[_float_form(artefact)])
-        )
-        if waterfall is not None and max_drop is not None:
-            waterfall.check_drop(max_drop)
+        waterfall = explanation = None
+        if data is not None:
+            waterfall = measure_waterfall(bundle, data, output, graph=artefact.graph, floats=[_float_form(artefact)])
+            if max_drop is not None:
+                waterfall.check_drop(max_drop)
+            explanation = explain_on(bundle, artefact.graph, data, output)
+        lints = lint_of(files["model.tflite"], output)
+        report = report_of(bundle, gather(checks, waterfall, explanation, lints))
     finally:
         shutil.rmtree(trial, ignore_errors=True)
-    _write(out, out.name, artefact, sizes, files, options.budget, waterfall, checks)
-    return Exported(load_bundle(out), sizes, checks, waterfall)
+    _write(out, draft, report)
+    return Exported(load_bundle(out), sizes, checks, waterfall, lints)
 
 
 def check_budget(unfolded: list[LayerCost], artefact: list[LayerCost], budget: Budget | None) -> None:
@@ -150,36 +170,28 @@ def _sizes(unfolded: list[LayerCost], graph: Graph, files: Mapping[str, bytes]) 
     )
 
 
-def _write(
-    path: Path,
-    name: str,
-    artefact: Conversion,
-    sizes: Sizes,
-    files: Mapping[str, bytes],
-    budget: Budget | None,
-    waterfall: Waterfall | None,
-    checks: list[Check],
-) -> Bundle:
-    run, graph = artefact.run, artefact.graph
-    metrics: dict[str, Any] = {} if waterfall is None else waterfall.to_dict()
-    provenance = {
+def _write(path: Path, draft: _Draft, report: Mapping[str, Any] | None = None) -> Bundle:
+    """Write the bundle; with its `report` whole, with scores and card, else only what can be measured."""
+    run, graph = draft.artefact.run, draft.artefact.graph
+    provenance: dict[str, Any] = {
         "run": run.path.name,
         "run_kind": run.kind,
         "weights_sha256": run.files[WEIGHTS],
         "training": dict(run.provenance),
-        "calibration": artefact.calibration,
+        "calibration": draft.artefact.calibration,
         "versions": {
             package: version(package) for package in ("tinyscene", "torch", "numpy", "onnx", "ai-edge-litert")
         },
-        "verified": [asdict(check) for check in checks],
-        "exported": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "exported": draft.exported,
     }
-    model = {"arch": run.arch, "arguments": dict(artefact.arguments), **asdict(sizes)}
-    limits = {"preset": None} if budget is None else {"preset": budget.name, **asdict(budget)}
-    card = write_card(name, run, model, artefact.method, limits, metrics, provenance)
+    files = dict(draft.files)
+    if report is not None:
+        provenance["verified"] = report["verification"]
+        files |= {FILE: write_measurements(report), "README.md": write_card(report).encode()}
+    budget = draft.budget
     return write_bundle(
         path,
-        name=name,
+        name=draft.name,
         labels=run.labels,
         frontend=run.frontend,
         quantization=Quantization(
@@ -187,11 +199,11 @@ def _write(
             graph.input_quant.zero_point,
             graph.output_quant.scale,
             graph.output_quant.zero_point,
-            artefact.method,
+            draft.artefact.method,
         ),
-        model=model,
-        budget=limits,
-        metrics=metrics,
+        model={"arch": run.arch, "arguments": dict(draft.artefact.arguments), **asdict(draft.sizes)},
+        budget={"preset": None} if budget is None else {"preset": budget.name, **asdict(budget)},
+        metrics={} if report is None else scores(report["waterfall"]),
         provenance=provenance,
-        files={**files, "README.md": card.encode()},
+        files=files,
     )

@@ -36,12 +36,15 @@ def _qat_arguments(parser: argparse.ArgumentParser) -> None:
 def _train_qat(arguments: argparse.Namespace, output: Output) -> None:
     require("lightning", "train")
     require("flatbuffers", "export")
+    require("onnx", "export")
     from ..training.batches import open_data
     from ..training.config import load_settings
     from ..training.run import load_run
     from .qat import QatSettings, train_qat
 
     settings = load_settings(QatSettings, "qat", arguments.config, arguments.settings)
+    if settings.engine == "nncf":
+        require("nncf", "nncf")
     source = load_run(arguments.run)
     teachers = [load_run(path) for path in arguments.teacher]
     labelled = settings.distill_lambda > 0
@@ -128,6 +131,7 @@ def _clips(arguments: argparse.Namespace, run: Run, data: TrainingData | None, o
 def _report_export(exported: Exported, output: Output) -> None:
     from dataclasses import asdict
 
+    from .lint.verdict import overview
     from .verify import lines
 
     sizes, bundle = exported.sizes, exported.bundle
@@ -142,7 +146,9 @@ def _report_export(exported: Exported, output: Output) -> None:
     ]
     if exported.waterfall is not None:
         text += ["", exported.waterfall.table()]
-    text += ["", *lines(exported.checks)]
+    if exported.lints is not None:
+        text += ["", overview(exported.lints)]
+    text += ["", *lines(exported.checks), f"all of it as a page: `tinyscene report {bundle.path}`"]
     output.record(
         "tinyscene.export/1",
         "\n".join(text),
@@ -151,6 +157,7 @@ def _report_export(exported: Exported, output: Output) -> None:
         sizes=asdict(sizes),
         budget=kept,
         waterfall=None if exported.waterfall is None else exported.waterfall.to_dict(),
+        lint=None if exported.lints is None else {lint.target: lint.whole for lint in exported.lints},
         checks=[asdict(check) for check in exported.checks],
         verified=True,
     )

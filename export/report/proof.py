@@ -32,7 +32,7 @@ def _target(entry: Mapping[str, Any]) -> dict[str, Any]:
     ops, tool = entry["ops"], entry["tool"]
     problems = [op for op in ops if op["status"] != "runs"]
     refused = any(op["status"] == "refused" for op in ops)
-    tone, text = (GOOD, "runs all of it") if entry["whole"] else (BAD, "refused") if refused else (LOOK, "in part")
+    tone, text = _whole(tool) if entry["whole"] else (BAD, "refused") if refused else (LOOK, "in part")
     share = entry["mac_share"]
     notes = list(entry["notes"])
     if tool is not None:
@@ -50,6 +50,11 @@ def _target(entry: Mapping[str, Any]) -> dict[str, Any]:
         "notes": notes,
         "figures": figures,
     }
+
+
+def _whole(tool: Mapping[str, Any] | None) -> tuple[str, str]:
+    asked = tool is not None and tool["state"] == "run"
+    return (GOOD, "runs all of it") if asked else (PLAIN, "all, by the rules")
 
 
 def _figure(value: Any) -> str:

@@ -43,6 +43,26 @@ def step_of(waterfall: Mapping[str, Any], name: str) -> Mapping[str, Any] | None
     return next((row for row in waterfall["rows"] if row["name"] == name), None)
 
 
+def scores(waterfall: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The scores that a bundle's manifest carries: int8 against float in a few numbers; empty without a waterfall."""
+    int8 = None if waterfall is None else step_of(waterfall, waterfall["int8"])
+    if waterfall is None or int8 is None:
+        return {}
+    reference = step_of(waterfall, waterfall["reference"])
+    counted = {key: waterfall[key] for key in ("data", "fold", "snippets", "scored", "recordings")}
+    return {
+        **counted,
+        "accuracy": int8["accuracy"],
+        "interval": int8["interval"],
+        "macro": int8["macro"],
+        "clip_accuracy": int8["clip_accuracy"],
+        "agreement": int8["agreement"],
+        "float_accuracy": None if reference is None else reference["accuracy"],
+        "loss": waterfall["loss"],
+        "loss_interval": waterfall["loss_interval"],
+    }
+
+
 def percent(value: float | None, digits: int = 1) -> str:
     """A share as a percentage, a dash where there is none."""
     return "–" if value is None else f"{100 * value:.{digits}f} %"
@@ -131,9 +151,15 @@ def _verification(checks: Sequence[Mapping[str, Any]] | None) -> list[Sentence]:
 def _lint(targets: Sequence[Mapping[str, Any]] | None) -> list[Sentence]:
     if not targets:
         return []
-    whole = [target["title"] for target in targets if target["whole"]]
+    whole = [target for target in targets if target["whole"]]
     parts = [target for target in targets if not target["whole"]]
-    sentences = [Sentence(GOOD, f"runs as it is on {', '.join(whole)}")] if whole else []
+    asked = [target["title"] for target in whole if (target["tool"] or {}).get("state") == "run"]
+    ruled = [target["title"] for target in whole if target["title"] not in asked]
+    sentences = []
+    if asked:
+        sentences.append(Sentence(GOOD, f"runs whole on {', '.join(asked)}, whose own tools were asked"))
+    if ruled:
+        sentences.append(Sentence(PLAIN, f"by the rules alone every op runs on {', '.join(ruled)}"))
     for target in parts:
         problems = [op for op in target["ops"] if op["status"] != "runs"]
         first = f", first {problems[0]['name']} ({problems[0]['kind']})" if problems else ""
