@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from .fixes import QUANTISE, STATIC, instead_of
+from .fixes import QUANTISE, STATIC, for_float, instead_of
 from .operators import ModelView, Operand, Operator
 from .verdict import FALLS_BACK, REFUSED, RUNS, OpLint, TargetLint, Verdict, judged
 
@@ -46,14 +46,19 @@ def lint(view: ModelView) -> TargetLint:
 
 
 def _summary(lint: TargetLint) -> list[str]:
-    cut = next((op for op in lint.ops if op.status != RUNS), None)
-    if cut is None:
+    if not lint.problems:
         return []
     if any(op.status == REFUSED for op in lint.ops):
         return ["the compiler refuses a file with a refused operator: nothing of it runs on the TPU"]
-    share = lint.mac_share
+    mapped, share = lint.counts[RUNS], lint.mac_share
+    if not mapped:
+        return ["nothing of this model runs on the TPU"]
+    # What stands before the first mapped operator (a QUANTIZE of float input, say) cuts nothing off.
+    first = next(place for place, op in enumerate(lint.ops) if op.status == RUNS)
+    cut = next((op for op in lint.ops[first:] if op.status != RUNS), None)
+    start = "the graph begins on the CPU" if cut is None else f"the graph is cut at {cut.name} ({cut.kind})"
     return [
-        f"the graph is cut at {cut.name} ({cut.kind}): {lint.counts[RUNS]} of {len(lint.ops)} operators"
+        f"{start}: {mapped} of {len(lint.ops)} operators"
         + ("" if share is None else f" and {100 * share:.1f} % of the multiply-accumulates")
         + " run on the TPU, the rest on the CPU"
     ]
@@ -79,7 +84,7 @@ def _tensors(operator: Operator) -> Verdict | None:
         return Verdict(FALLS_BACK, "float32 activations with int8 weights (hybrid): only int8 and uint8 map", QUANTISE)
     for operand in operator.activations:
         if operand.dtype not in ("int8", "uint8"):
-            fix = QUANTISE if operand.dtype == "float32" else "leave --int16 out for this target"
+            fix = for_float(operator.kind) if operand.dtype == "float32" else "leave --int16 out for this target"
             return Verdict(FALLS_BACK, f"{operand.dtype} activations: only int8 and uint8 map", fix)
         if any(size > 1 for size in operand.shape[:-3]):
             rule = f"a tensor of shape {list(operand.shape)}: only the three innermost sizes may exceed 1"

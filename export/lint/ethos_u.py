@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .child import Finished, run_tool
-from .fixes import QUANTISE, STATIC, instead_of
+from .fixes import STATIC, for_float, instead_of
 from .operators import ModelView, Operator
 from .verdict import FALLS_BACK, REFUSED, RUNS, TargetLint, Tool, Verdict, judged
 
@@ -86,7 +86,8 @@ def ask(lint: TargetLint, view: ModelView, accelerator: str = DEFAULT_ACCELERATO
 
 def _settled(lint: TargetLint, ended: Finished, figures: dict[str, Any]) -> TargetLint:
     """`lint` with each operator's verdict as Vela gave it: it warns of each operator that it leaves to the CPU."""
-    reasons = {name: " ".join(reason.split()) for _, name, reason in _WARNING.findall(ended.text)}
+    # A reason ends in the tensor's name in brackets; without it, what breaks one rule is one row.
+    reasons = {name: re.sub(r" \(.*\)$", "", reason.strip()) for _, name, reason in _WARNING.findall(ended.text)}
     ops = []
     for op in lint.ops:
         if op.name in reasons:
@@ -141,5 +142,7 @@ def _verdict(operator: Operator) -> Verdict:
         if operand.dynamic:
             return Verdict(FALLS_BACK, "a tensor has no fixed shape", STATIC)
         if operand.dtype not in ("int8", "uint8", "int16", "int32"):
-            return Verdict(FALLS_BACK, f"{operand.dtype} activations: the NPU takes integers only", QUANTISE)
+            return Verdict(
+                FALLS_BACK, f"{operand.dtype} activations: the NPU takes integers only", for_float(operator.kind)
+            )
     return Verdict(RUNS)

@@ -29,6 +29,13 @@ _INSTEAD: Mapping[str, str] = {
 }
 
 
+def for_float(kind: str) -> str:
+    """What to do about float activations at an operator of `kind`."""
+    return _INSTEAD.get(kind) or (
+        "begin with the int8 tensor and scale on the host" if kind == "QUANTIZE" else QUANTISE
+    )
+
+
 def instead_of(kind: str) -> str:
     """What to use in place of an operator of `kind`; empty when nothing general can be said."""
     return _INSTEAD.get(kind, "")

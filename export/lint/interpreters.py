@@ -31,7 +31,7 @@ _MICRO = """
 import sys
 import numpy as np
 from tflite_micro.python.tflite_micro import runtime
-interpreter = runtime.Interpreter.from_file(sys.argv[1])
+interpreter = runtime.Interpreter.from_file(sys.argv[1], arena_size=64 << 20)
 given = interpreter.get_input_details(0)
 interpreter.set_input(np.zeros(given["shape"], given["dtype"]), 0)
 interpreter.invoke()

@@ -58,7 +58,7 @@ def lint(view: ModelView) -> TargetLint:
     floats = sum(operator.dtype == "float32" for operator in view.operators)
     if floats:
         notes.append(
-            f"{floats} operators run in float32: slow without a floating-point unit, and four times the memory"
+            f"{floats} of {len(ops)} operators run in float32: slow without a unit for it, four times the memory"
         )
     return TargetLint(KEY, TITLE, ops, tuple(notes))
 
