@@ -16,8 +16,9 @@ from .freeze import freeze_norm
 from .graph import Graph
 from .lower import lower
 from .ptq import quantize_calibrated
-from .qat import MODEL
+from .qat import FLOAT_MODEL, MODEL
 from .tflite_reader import read_tflite
+from .twin import float_twin
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,11 @@ def convert(run: Run, clips: Clips, options: ExportOptions) -> Conversion:
         graph = read_tflite(run.file(MODEL).read_bytes(), str(run.path / MODEL))
         model = run.build()
         calibration = str(run.provenance.get("calibration", "unknown"))
-        return Conversion(run, model, run.arguments, lower(model, *shape), graph, "qat", calibration)
+        # The run keeps its float source in the units of the int8 network; one of an older version does not.
+        kept = run.file(FLOAT_MODEL).read_bytes() if FLOAT_MODEL in run.files else None
+        twin = float_twin(graph, kept)
+        float_graph = twin.graph if twin.exact else lower(model, *shape)
+        return Conversion(run, model, run.arguments, float_graph, graph, "qat", calibration)
     if options.norm == "frozen":
         model, arguments = freeze_norm(run, clips.log_mel)
     else:

@@ -23,14 +23,19 @@ from ..training.session import check_data, network_size, provenance, run_config
 from ..training.settings import TrainSettings
 from ..training.trainer import begin_run, fit
 from .clips import clips_of_data
-from .fake_quant import GraphNet, dequantized
 from .lower import lower
+from .onnx_writer import write_onnx
 from .ptq import CALIBRATORS, DEFAULT, quantize_calibrated
+from .qat_engines import DEFAULT as ENGINE
+from .qat_engines import ENGINES, QatNet, qat_net
 from .tflite_writer import write_tflite
 from .unlabelled import agreements, check_unlabelled
 from .widen import parse_layers
 
 MODEL = "model.tflite"
+
+#: The float source with its channels at the levels of the int8 network, so that their tensors have the same units.
+FLOAT_MODEL = "model_float.onnx"
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,7 @@ class QatSettings(TrainSettings):
     distill_lambda: float = 0.0
     teacher_logits: str = "online"
     frozen_epochs: int | None = None  # at the end, with fixed ranges; 4 of 20
+    engine: str = ENGINE  # "own": ranges follow the batches; "nncf": NNCF's quantisers, ranges are trained
     calibrator: str = DEFAULT
     int16: str = ""  # layers in 16 bits: names or prefixes with commas, all, auto or auto:N
 
@@ -73,6 +79,9 @@ class QatSettings(TrainSettings):
         """Raise `InputError` naming the first setting that is out of its range."""
         super().check()
         self._check_choice("calibrator", CALIBRATORS)
+        self._check_choice("engine", ENGINES)
+        if self.int16 and self.engine != "own":
+            raise InputError(f"engine is {self.engine!r}, which rounds to 8 bits only: leave int16 out, or engine=own")
         # Fake quantisation counts in float32, and the ranges it follows are those of one process.
         self._check_choice("precision", ("32-true",))
         for key in ("devices", "nodes"):
@@ -85,7 +94,7 @@ class QatSettings(TrainSettings):
 class RangeSchedule(Callback):
     """Lets the ranges follow the batches until the last `frozen_epochs` epochs; a function of the epoch alone."""
 
-    def __init__(self, net: GraphNet, frozen_epochs: int) -> None:
+    def __init__(self, net: QatNet, frozen_epochs: int) -> None:
         self.net = net
         self.frozen_epochs = frozen_epochs
 
@@ -118,7 +127,7 @@ def train_qat(
     graph = lower(model, frontend.n_mels, frontend.n_frames())
     clips = clips_of_data(data, frontend)
     start = quantize_calibrated(graph, clips.log_mel, settings.calibrator, parse_layers(settings.int16))
-    net = GraphNet(dequantized(start.graph), start.ranges, start.graph.wide)
+    module, net = qat_net(settings.engine, start, clips.log_mel)
     parameters, macs = network_size(model, source.arch)
     output.log(
         f"qat of {source.path}: {len(graph.ops)} ops, calibrated on {clips.origin}; "
@@ -126,9 +135,11 @@ def train_qat(
     )
     schedule = RangeSchedule(net, settings.frozen_epochs or 0)
     metrics: Mapping[str, Any] = fit(
-        net, frontend, settings, data, out, output, teachers=teachers, callbacks=[schedule]
+        module, frontend, settings, data, out, output, teachers=teachers, callbacks=[schedule]
     )
-    metrics = {**metrics, **agreements(net, frontend, settings, data, source, teachers, output)}
+    metrics = {**metrics, **agreements(module, frontend, settings, data, source, teachers, output)}
+    module.cpu()
+    files = {MODEL: write_tflite(net.to_graph()), FLOAT_MODEL: write_onnx(start.level)}
     return save_run(
         out,
         kind="qat",
@@ -145,5 +156,5 @@ def train_qat(
             "source_weights": source.files[WEIGHTS],
             "calibration": clips.origin,
         },
-        files={MODEL: write_tflite(net.cpu().to_graph())},
+        files=files,
     )
