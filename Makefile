@@ -4,6 +4,7 @@
 #   make export-tflite DATA=DIR CONFIG=FILE OUT=DIR
 #                                 the same on your own recordings
 #   make test | lint | typecheck  the test suite, ruff, mypy
+#   make fuzz                     ten thousand damaged files of each kind
 #   make engines                  what `tinyscene verify` compares with and cannot share .venv (about 1.5 GB)
 #   make demo | bench             listen with the exported bundle; latency on this machine
 #   make bench-training           training speed against training clip by clip (DEVICE=cuda on a GPU)
@@ -25,7 +26,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 CORPUS := $(if $(DATA),$(DATA),$(OUT)/corpus)
 COMMON  = --data $(CORPUS) --fold $(FOLD) --config $(CONFIG)
 
-.PHONY: help setup engines export-tflite test lint typecheck demo bench bench-training clean
+.PHONY: help setup engines export-tflite test fuzz lint typecheck demo bench bench-training clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed '/^$$/d'
@@ -71,6 +72,13 @@ $(ENGINES)/tensorflow/.installed:
 	$(@D)/bin/pip install -q tensorflow-cpu==2.21.0
 	@touch $@
 
+# What `python -m tinyscene.export.crosscheck` and its test have the same network converted by: about 1.5 GB.
+$(ENGINES)/cross/.installed:
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install -q torch==2.13.0
+	$(@D)/bin/pip install -q litert-torch==0.10.0 ai-edge-quantizer==0.10.0 torchao==0.18.0
+	@touch $@
+
 $(ENGINES)/web/.installed:
 	@command -v npm >/dev/null || { echo "ONNX Runtime Web needs Node.js: apt-get install nodejs npm" >&2; exit 1; }
 	@mkdir -p $(@D)
@@ -80,6 +88,11 @@ $(ENGINES)/web/.installed:
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# Damaged models, manifests and golden vectors, MUTATIONS of each: about ten minutes.
+MUTATIONS ?= 10000
+fuzz: setup
+	TINYSCENE_MUTATIONS=$(MUTATIONS) $(BIN)/pytest tests/export/test_mutations.py
 
 # mypy does not see through the package-dir mapping: give it the tree under the import name.
 typecheck: setup
