@@ -19,6 +19,9 @@ _GAIN_DB = 1.0
 #: Layers that bring less than this share of the noise are not named.
 _SHARE = 0.03
 
+#: What is worth knowing, and what is worth doing.
+Level = Literal["note", "act"]
+
 
 @dataclass(frozen=True)
 class Advice:
@@ -50,14 +53,14 @@ def advise(
     fine = int8.agreement >= TARGET
     said = f"int8 answers as float on {100 * int8.agreement:.1f} % of the clips ({int8.logit_db:.0f} dB of the logits)"
     yield Advice("good" if fine else "act", said if fine else f"{said}, {100 * TARGET:.1f} % is the aim")
-    level: Literal["note", "act"] = "note" if fine else "act"
+    level: Level = "note" if fine else "act"
     weights = _weight_share(forms) if float_weights else 0.0
     if float_weights:
         yield Advice("note", _cause(weights))
     else:
         yield Advice("note", "what the rounding of weights costs is not counted: the float weights are not at hand")
     yield _loudest(layers)
-    yield from _clipping(forms, tensors, method)
+    yield from _clipping(forms, tensors, method, level)
     yield from _response(graph, layers, level)
     if not fine:
         yield from _training(weights, method)
@@ -84,18 +87,20 @@ def _loudest(layers: Sequence[LayerSensitivity]) -> Advice:
     return Advice("note", f"the noise is {spread}most of it from {named}")
 
 
-def _clipping(forms: Mapping[str, Effect], tensors: Sequence[TensorNoise], method: str | None) -> Iterator[Advice]:
+def _clipping(
+    forms: Mapping[str, Effect], tensors: Sequence[TensorNoise], method: str | None, level: Level
+) -> Iterator[Advice]:
     gain = forms["int8 without clipping"].logit_db - forms["int8"].logit_db
     if gain < _GAIN_DB:
         return
     worst = sorted(tensors, key=lambda tensor: tensor.saturated, reverse=True)[:3]
     named = ", ".join(f"{t.name} ({100 * t.saturated:.2g} % of its values)" for t in worst if t.saturated > 0)
-    finding = f"values beyond the ranges cost {gain:.1f} dB, at {named}: calibrate on more clips like these"
+    finding = f"values beyond the ranges cost up to {gain:.1f} dB, at {named}: calibrate on more clips like these"
     command = "tinyscene export RUN --ptq --calibrator minmax --data DIR --out BUNDLE" if method == "ptq" else None
-    yield Advice("act", finding, command)
+    yield Advice(level, finding, command)
 
 
-def _response(graph: Graph, layers: Sequence[LayerSensitivity], level: Literal["note", "act"]) -> Iterator[Advice]:
+def _response(graph: Graph, layers: Sequence[LayerSensitivity], level: Level) -> Iterator[Advice]:
     """Global response normalisation in integers: named by its reciprocal roots, which nothing else has."""
     roots = [op.name.rpartition(".")[0] for op in graph.ops if op.kind == "RSQRT"]
     if not roots:

@@ -76,20 +76,22 @@ class Explanation:
 
     def table(self) -> str:
         """The explanation for a person: the whole network, every layer, the blocks, and the advice."""
-        forms = [[name, effect.agreement, f"{effect.logit_db:.1f}"] for name, effect in self.forms.items()]
+        # With the int8 network's own weights in float, weights alone would be the float network.
+        shown = {name: effect for name, effect in self.forms.items() if self.float_weights or name != "weights alone"}
+        forms = [[name, effect.agreement, f"{effect.logit_db:.1f}"] for name, effect in shown.items()]
         sensitivity = {layer.name: layer for layer in self.layers}
         rows = [_row(tensor, sensitivity.get(tensor.name)) for tensor in self.tensors]
         blocks = [
             [block.name, f"{100 * block.share:.0f}", block.wide.agreement, f"{block.wide.logit_db:.1f}"]
             for block in self.blocks
         ]
-        steps = [[", ".join(s.blocks), s.effect.agreement, f"{s.effect.logit_db:.1f}"] for s in self.widening]
+        steps = [[f"+ {s.blocks[-1]}", s.effect.agreement, f"{s.effect.logit_db:.1f}"] for s in self.widening]
         parts = [
             f"{self.model}: {self.clips} clips ({self.origin}); float: {self.float_twin}",
             format_table(["against float", "agreement", "logits dB"], forms),
             format_table(_HEADERS, rows),
             format_table(["block", "noise %", "agreement in 16 bits", "logits dB"], blocks),
-            format_table(["blocks in 16 bits", "agreement", "logits dB"], steps),
+            format_table(["blocks in 16 bits, one more a row", "agreement", "logits dB"], steps),
             "\n".join(line.text() for line in self.advice),
         ]
         return "\n\n".join(parts)
@@ -184,32 +186,22 @@ def _has_constant(graph: Graph, names: tuple[str, ...]) -> bool:
 
 
 _HEADERS = (
-    "tensor", "op", "dB here", "own dB", "weights dB", "rounding dB", "clipped %", "used %", "core %", "starved %",
-    "noise %", "alone int8: dB", "agrees", "alone float: dB", "agrees",
+    "tensor", "op", "dB here", "own dB", "weights dB", "clipped %", "used %", "noise %", "alone int8 dB",
+    "alone float dB",
 )  # fmt: skip
 
 
 def _row(tensor: TensorNoise, layer: LayerSensitivity | None) -> list[Any]:
-    weight = None if tensor.weight_db is None else f"{tensor.weight_db:.1f}"
-    effects: list[Any] = [None] * 5
-    if layer is not None:
-        effects = [
-            f"{100 * layer.share:.1f}",
-            f"{layer.alone.logit_db:.1f}",
-            layer.alone.agreement,
-            f"{layer.restored.logit_db:.1f}",
-            layer.restored.agreement,
-        ]
+    """What a person reads of a tensor; the rest is in the JSON."""
     return [
         tensor.name,
         tensor.kind if tensor.bits == 8 else f"{tensor.kind} int{tensor.bits}",
         f"{tensor.total_db:.1f}",
         f"{tensor.own_db:.1f}",
-        weight,
-        f"{tensor.rounding_db:.1f}",
+        None if tensor.weight_db is None else f"{tensor.weight_db:.1f}",
         f"{100 * tensor.saturated:.2f}",
         f"{100 * tensor.used:.0f}",
-        f"{100 * tensor.core:.0f}",
-        f"{100 * tensor.starved:.0f}",
-        *effects,
+        None if layer is None else f"{100 * layer.share:.1f}",
+        None if layer is None else f"{layer.alone.logit_db:.1f}",
+        None if layer is None else f"{layer.restored.logit_db:.1f}",
     ]

@@ -116,8 +116,8 @@ class NoiseMeter:
 
     def _core(self) -> float:
         share = np.cumsum(self._histogram) / max(self._histogram.sum(), 1)
-        first, last = np.searchsorted(share, _TAIL / 2), np.searchsorted(share, 1.0 - _TAIL / 2)
-        return float(min(last, _BINS - 1) - min(first, last) + 1) / _BINS
+        first, last = (int(np.searchsorted(share, tail)) for tail in (_TAIL / 2, 1.0 - _TAIL / 2))
+        return (min(last, _BINS - 1) - min(first, last) + 1) / _BINS
 
 
 def decibels(signal: float, noise: float) -> float:

@@ -108,7 +108,7 @@ class Twin:
         The same numbers as `fake_quant.fake_quantize` in a fourth of its time, for lack of a gradient.
         """
         quant = self.quants[name]
-        steps = (value * np.float32(1.0 / np.float32(quant.scale))).round_()
+        steps = (value * float(np.float32(1.0) / np.float32(quant.scale))).round_()
         if clipped:
             low, high = quant.limits
             steps.clamp_(low - quant.zero_point, high - quant.zero_point)
@@ -121,7 +121,7 @@ class Twin:
 
     def run(self, values: Mapping[str, Tensor], first: int, mode: Callable[[int], Mode]) -> Tensor:
         """Logits from the `values` that stand before op `first`, each op in its `mode` by number."""
-        live, wide = dict(values), set()
+        live, wide = dict(values), set[str]()
         for index in range(first, len(self.graph.ops)):
             op, how = self.graph.ops[index], mode(index)
             inputs = live
