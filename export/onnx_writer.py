@@ -106,6 +106,7 @@ class _Writer:
 
     def _compute(self, op: Op, output: str) -> None:
         inputs = [self.value[name] for name in op.inputs]
+        values: dict[str, Any]
         if op.kind in ("FULLY_CONNECTED", "RESHAPE"):
             self._flat(op, inputs[0], output)
         elif op.kind == "SOFTMAX":

@@ -72,7 +72,8 @@ def _export_arguments(parser: argparse.ArgumentParser) -> None:
         default="",
         metavar="LAYERS",
         help="layers that --ptq gives 16-bit activations: names or prefixes with commas (blocks.3,head), all, or "
-        "auto[:N] for those around the N noisiest activations",
+        "auto for as many as cost no more memory, auto:N for those around the N noisiest activations; "
+        "LiteRT, TFLite-Micro and Ethos-U run them, the Edge TPU does not, and XNNPACK leaves them to slow kernels",
     )
     parser.add_argument(
         "--budget", choices=("none", *PRESETS), default="default", help="limits that the artefact has to keep"
