@@ -6,6 +6,7 @@
 #   make test | lint | typecheck  the test suite, ruff, mypy
 #   make fuzz                     ten thousand damaged files of each kind
 #   make engines                  what `tinyscene verify` compares with and cannot share .venv (about 1.5 GB)
+#   make report                   the exported bundle as a page, build/report.html
 #   make demo | bench             listen with the exported bundle; latency on this machine
 #   make bench-training           training speed against training clip by clip (DEVICE=cuda on a GPU)
 
@@ -26,7 +27,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 CORPUS := $(if $(DATA),$(DATA),$(OUT)/corpus)
 COMMON  = --data $(CORPUS) --fold $(FOLD) --config $(CONFIG)
 
-.PHONY: help setup engines export-tflite test fuzz lint typecheck demo bench bench-training clean
+.PHONY: help setup engines export-tflite test fuzz lint typecheck demo report bench bench-training clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed '/^$$/d'
@@ -103,6 +104,11 @@ typecheck: setup
 build/bundle/bundle.json:
 	$(MAKE) export-tflite OUT=build DATA=
 
+ifneq ($(OUT),build)
+$(OUT)/bundle/bundle.json:
+	$(MAKE) export-tflite
+endif
+
 # Places that the bundle was not trained on, one after the other: what `make demo` plays without a microphone.
 build/demo.wav: build/bundle/bundle.json
 	$(BIN)/tinyscene data stitch build/corpus --out $@
@@ -111,6 +117,10 @@ demo: setup build/bundle/bundle.json
 	@if [ -n "$(SOURCE)" ]; then $(BIN)/tinyscene listen build/bundle --source "$(SOURCE)"; \
 	elif $(BIN)/tinyscene devices >/dev/null 2>&1; then $(BIN)/tinyscene listen build/bundle; \
 	else $(MAKE) -s build/demo.wav && $(BIN)/tinyscene listen build/bundle --source build/demo.wav --realtime; fi
+
+# What the export measured, as one page.
+report: setup $(OUT)/bundle/bundle.json
+	$(BIN)/tinyscene report $(OUT)/bundle --out $(OUT)/report.html
 
 bench: setup build/bundle/bundle.json
 	$(BIN)/tinyscene bench build/bundle

@@ -85,7 +85,7 @@ def layers_view(report: Mapping[str, Any]) -> dict[str, Any]:
         label = f"{layer['macs']:,} MACs, {percent(share)}"
         cells = [
             _text("×".join(str(side) for side in layer["shape"][1:])),
-            {"plot": bar(layer["macs"] / most, label=label)},
+            {"plot": bar(layer["macs"] / most, label=label)} if layer["macs"] else _text(""),
             _text(f"{100 * share:.1f}" if layer["macs"] else ""),
             _text(f"{layer['weight_bytes']:,}" if layer["weight_bytes"] else ""),
         ]

@@ -50,18 +50,18 @@ def render(report: Mapping[str, Any]) -> str:
 
 def _views(report: Mapping[str, Any]) -> dict[str, Any]:
     bundle, waterfall = report["bundle"], report["waterfall"]
-    spec = bundle["frontend"]
+    spec, matrices = bundle["frontend"], confusion_views(waterfall)
     seconds = spec["clip_samples"] / spec["sample_rate_hz"]
     return {
         "title": bundle["name"],
         "lead": f"An int8 acoustic-scene classifier: {seconds:g} s of sound in, one of {len(bundle['labels'])} scenes "
         f"out, in {kib(report['sizes']['tflite_bytes'])}.",
-        "sections": SECTIONS,
+        "sections": [entry for entry in SECTIONS if matrices or entry[0] != "confusions"],
         "measure": "tinyscene report BUNDLE --data DIR",
         "tiles": _tiles(report),
         "findings": summarise(report),
         "waterfall": waterfall_view(waterfall),
-        "matrices": confusion_views(waterfall),
+        "matrices": matrices,
         "mistakes": mistakes(waterfall),
         "budget": budget_view(report),
         "budget_note": budget_note(report),

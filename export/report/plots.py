@@ -11,7 +11,7 @@ from markupsafe import Markup
 from .svg import at, tag
 
 _MID = 11  # the middle of a strip that is 22 pixels high
-_CELL = 26
+_CELL = 25
 
 
 class Scale:
@@ -127,9 +127,9 @@ def confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str], title: str
     rows = [(label, counts) for label, counts in zip(labels, matrix, strict=True) if sum(counts)]
     shown = [column for column, label in enumerate(labels) if any(counts[column] for _, counts in rows)]
     shown = sorted({*shown, *(labels.index(label) for label, _ in rows)})
-    left = 12 + 7 * max((len(label) for label in labels), default=0)
+    left = 14 + 6 * max((len(label) for label in labels), default=0)
     top = 10 + 5 * max((len(labels[column]) for column in shown), default=0)
-    reach = [_CELL * (place + 0.5) + 5 * len(labels[column]) for place, column in enumerate(shown)]
+    reach = [_CELL * (place + 0.5) + 4.6 * len(labels[column]) for place, column in enumerate(shown)]
     width, height = left + max([_CELL * len(shown), *reach]) + 4, top + _CELL * len(rows) + 6
     marks = []
     for place, column in enumerate(shown):
