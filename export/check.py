@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ..runtime.errors import TinysceneError, UnavailableError
 from .divergence import Divergence
+from .engines.engine import RefusedError
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,17 @@ def passed(checks: list[Check]) -> bool:
     return all(check.passed is not False for check in checks)
 
 
-def guarded(name: str, engine: str | None, run: Callable[[], tuple[bool, str, Divergence | None]]) -> Check:
-    """The check of what `run` finds; its errors become a check that failed, or one not made where a package lacks."""
+def guarded(
+    name: str, engine: str | None, run: Callable[[], tuple[bool, str, Divergence | None]], may_refuse: bool = False
+) -> Check:
+    """The check of what `run` finds; its errors become a check that failed, or one not made where a package lacks.
+
+    With `may_refuse` an engine that does not have an op of the model is no failure either.
+    """
     try:
         ok, detail, diverges = run()
+    except RefusedError as error:
+        return Check(name, None if may_refuse else False, str(error), engine)
     except UnavailableError as error:
         return Check(name, None, str(error), engine)
     except TinysceneError as error:

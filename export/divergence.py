@@ -38,6 +38,11 @@ class Divergence:
         return self.text
 
 
+def fineness(dtype: np.dtype[Any]) -> int:
+    """Steps of `dtype` that are one of int8 over the same range: tolerances are meant in those."""
+    return 1 << 8 * (dtype.itemsize - 1)
+
+
 def order_of(graph: Graph) -> list[tuple[str, str]]:
     """What the ops of a graph write, in running order."""
     return [(op.output, f"{op.output} ({op.kind})") for op in graph.ops]
@@ -91,7 +96,8 @@ def drifting_layer(
             continue
         if expected[name].shape != found[name].shape:
             return first_difference(title, expected[name], found[name])
-        steps, limit = channel_steps(expected[name], found[name]), LAYER_STEPS + 2 * noise.get(name, 0.0)
+        steps = channel_steps(expected[name], found[name])
+        limit = LAYER_STEPS * fineness(expected[name].dtype) + 2 * noise.get(name, 0.0)
         if steps > limit:
             apart = np.abs(expected[name].astype(np.int64) - found[name].astype(np.int64))
             place = tuple(int(i) for i in np.unravel_index(int(apart.argmax()), apart.shape))

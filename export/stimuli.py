@@ -59,8 +59,8 @@ def _blocks(rng: np.random.Generator, shape: tuple[int, ...], low: int, high: in
 
 def _stripes(rng: np.random.Generator, shape: tuple[int, ...], low: int, high: int) -> NDArray[Any]:
     axis = _axis(rng, shape)
-    pair = (low, high) if rng.random() < 0.3 else rng.integers(low, high + 1, 2)
-    line = np.where(np.arange(shape[axis]) // int(rng.integers(1, 9)) % 2, *pair)
+    first, second = (low, high) if rng.random() < 0.3 else rng.integers(low, high + 1, 2).tolist()
+    line = np.where(np.arange(shape[axis]) // int(rng.integers(1, 9)) % 2, first, second)
     return np.broadcast_to(line.reshape([-1 if i == axis else 1 for i in range(len(shape))]), shape)
 
 
@@ -72,14 +72,15 @@ def _impulse(rng: np.random.Generator, shape: tuple[int, ...], low: int, high: i
 
 def _ramp(rng: np.random.Generator, shape: tuple[int, ...], low: int, high: int) -> NDArray[Any]:
     axis = _axis(rng, shape)
-    line = np.linspace(*rng.integers(low, high + 1, 2), shape[axis]).round().astype(int)
+    first, last = rng.integers(low, high + 1, 2).tolist()
+    line = np.linspace(first, last, shape[axis]).round().astype(int)
     return np.broadcast_to(line.reshape([-1 if i == axis else 1 for i in range(len(shape))]), shape)
 
 
 def _halves(rng: np.random.Generator, shape: tuple[int, ...], low: int, high: int) -> NDArray[Any]:
     axis = _axis(rng, shape)
-    pair = (low, high) if rng.random() < 0.3 else rng.integers(low, high + 1, 2)
-    line = np.where(np.arange(shape[axis]) < int(rng.integers(shape[axis] + 1)), *pair)
+    first, second = (low, high) if rng.random() < 0.3 else rng.integers(low, high + 1, 2).tolist()
+    line = np.where(np.arange(shape[axis]) < int(rng.integers(shape[axis] + 1)), first, second)
     return np.broadcast_to(line.reshape([-1 if i == axis else 1 for i in range(len(shape))]), shape)
 
 

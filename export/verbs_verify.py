@@ -71,13 +71,13 @@ def _checks(arguments: argparse.Namespace, model: ModelFile, engines: list[Engin
     from .verify_file import verify_file
 
     if model.bundle is not None and arguments.data is None:
-        return verify_bundle(model.bundle, engines)
+        return verify_bundle(model.bundle, engines if arguments.engine else None)
     graph = model.graph
     inputs = stimuli(graph.tensor[graph.input].shape[1:], graph.input_quant, INPUTS)
     if arguments.data is not None:
         inputs = np.concatenate([_real_inputs(arguments, model, INPUTS, output), inputs])
-    checks = [] if model.bundle is None else verify_bundle(model.bundle, engines)
-    return checks + verify_file(model.stored, graph, engines, inputs)
+    checks = [] if model.bundle is None else verify_bundle(model.bundle, engines if arguments.engine else None)
+    return checks + verify_file(model.stored, graph, engines, inputs, not arguments.engine)
 
 
 def _many(arguments: argparse.Namespace, model: ModelFile, engines: list[Engine], output: Output) -> list[Check]:

@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 from ..runtime.errors import InputError
 from ..runtime.int8 import dequantize
 from .check import Check, guarded
-from .divergence import Divergence, Order, compare_layers, compare_logits, drifting_layer, first_difference
+from .divergence import Divergence, Order, compare_layers, compare_logits, drifting_layer, fineness, first_difference
 from .engines.catalogue import catalogue
 from .engines.engine import Engine, Replay
 from .engines.tap import tap_tflite
 from .graph import Graph, Quant
 from .tflite_structure import parse_model
 from .tflite_writer import write_tflite
-from .verify import WORKERS, Found
+from .verify import MAY_REFUSE, WORKERS, Found
 
 REFERENCE = "litert-reference"
 
@@ -79,10 +79,13 @@ class Subject:
         return (rows.astype(np.int32) - _INTEGERS[self.output_dtype]).astype(quant.dtype)
 
 
-def verify_file(data: bytes, graph: Graph, engines: Sequence[Engine], inputs: NDArray[Any]) -> list[Check]:
+def verify_file(
+    data: bytes, graph: Graph, engines: Sequence[Engine], inputs: NDArray[Any], may_refuse: bool = False
+) -> list[Check]:
     """Checks of `data`, a .tflite that was read as `graph`, on `inputs` (n, ...) in the integers of the graph's input.
 
-    The first check is the reading itself; nothing stops at a failure, but without the reference there is nothing more.
+    With `may_refuse` engines other than LiteRT and ONNX Runtime may lack an op of the model. The first check is the
+    reading itself; nothing stops at a failure, but without the reference there is nothing more.
     """
     subject = Subject.of(data, graph)
     measure = catalogue()[REFERENCE]
@@ -93,7 +96,8 @@ def verify_file(data: bytes, graph: Graph, engines: Sequence[Engine], inputs: ND
     logits = subject.logits(reference.logits)
 
     def check(engine: Engine) -> Check:
-        return guarded(engine.name, engine.key, lambda: _judge(engine, subject, inputs, reference, logits))
+        may = may_refuse and engine.key in MAY_REFUSE
+        return guarded(engine.name, engine.key, lambda: _judge(engine, subject, inputs, reference, logits), may)
 
     checks = [guarded("the graph as read", None, lambda: _reading(measure, graph, inputs, logits))]
     with ThreadPoolExecutor(WORKERS) as pool:
@@ -107,7 +111,7 @@ def verify_many(
     """Byte for byte: logits and all inner tensors of every exact engine against the reference on all of `inputs`."""
     subject = Subject.of(data, graph)
     measure = catalogue()[REFERENCE]
-    exact = [engine for engine in engines if engine.exact and engine.key != REFERENCE]
+    exact = [engine for engine in engines if engine.exact_on(graph) and engine.key != REFERENCE]
     if not exact:
         raise InputError("--many compares exact engines: name one with --engine, such as tflite-micro")
     rows = subject.inputs(inputs)
@@ -177,18 +181,19 @@ def _judge(engine: Engine, subject: Subject, inputs: NDArray[Any], reference: Re
         found = engine.replay(subject.data, subject.inputs(inputs), layers=True)
         theirs = dict(found.layers or {})
         integers = subject.logits(found.logits)
-        if engine.exact:
+        if engine.exact_on(graph):
             difference = compare_layers(subject.order, layers, theirs) or first_difference("logits", expected, integers)
             equal = f"{len(subject.order)} inner tensors and {expected.size:,} logits are bit for bit equal"
             return difference is None, equal if difference is None else str(difference), difference
         logits = _real(integers, quant)
     real_logits = _real(expected, quant)
-    ok, detail = compare_logits(real_logits, logits, STEPS * quant.scale, quant.scale)
+    fine = fineness(quant.dtype)
+    ok, detail = compare_logits(real_logits, logits, STEPS * fine * quant.scale, quant.scale)
     detail = detail.replace("clips", "inputs")
     if logits.shape == real_logits.shape:
         typical = float(np.median(np.abs(logits - real_logits).max(axis=1))) / quant.scale
-        ok &= typical <= TYPICAL_STEPS
-        detail += f", {typical:.0f} steps for half of them (at most {TYPICAL_STEPS})"
+        ok &= typical <= TYPICAL_STEPS * fine
+        detail += f", {typical:.0f} steps for half of them (at most {TYPICAL_STEPS * fine})"
     drift: Divergence | None = None
     if not ok:
         integers_only = {name: v for name, v in layers.items() if v.dtype.kind == "i"}

@@ -10,10 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...runtime.errors import InputError
+from ..graph import Graph
 
 
 class EngineError(InputError):
     """An engine crashed, hung or refused the model; the message says which and what it printed."""
+
+
+class RefusedError(EngineError):
+    """An engine was started and cannot run this model: an op, a version of it or a dtype that it does not have."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +49,12 @@ class Engine:
     install: str  # the line that installs it
     run: Run = field(repr=False)
     file: str = "model.tflite"  # the file of a bundle that it runs
+    inexact: tuple[tuple[str, int], ...] = ()  # ops with bits of their result, where an exact engine rounds otherwise
+
+    def exact_on(self, graph: Graph) -> bool:
+        """Whether the engine has to equal the reference kernels on this graph."""
+        results = {(op.kind, _bits(graph, op.output)) for op in graph.ops}
+        return self.exact and results.isdisjoint(self.inexact)
 
     def replay(self, model: bytes, inputs: NDArray[Any], layers: bool = False, digests: bool = False) -> Replay:
         """Run `model` on `inputs` (n, ...): int8 or int16 rows for a .tflite, float32 (1, n_mels, n_frames) for ONNX.
@@ -56,3 +67,8 @@ class Engine:
                 f"{self.name} gave {replay.logits.shape} for {len(inputs)} inputs: expected a row for each"
             )
         return replay
+
+
+def _bits(graph: Graph, name: str) -> int:
+    quant = graph.tensor[name].quant
+    return 32 if quant is None else quant.bits

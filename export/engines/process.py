@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...runtime.errors import UnavailableError
-from .engine import EngineError
+from .engine import EngineError, RefusedError
 
 #: Seconds that an engine may take to start, TensorFlow on a busy machine included, and for each input.
 START_S = 90.0
@@ -61,7 +61,7 @@ def run_child(
             text = _line(str(reply["error"]))
             if reply.get("unavailable"):
                 raise UnavailableError(f"{name} cannot be started ({text})")
-            raise EngineError(f"{name} cannot run the model ({text})")
+            raise RefusedError(f"{name} cannot run the model ({text})")
         return _arrays(name, reply.get("arrays"), (place / "reply.bin").read_bytes())
 
 

@@ -26,7 +26,7 @@ from tinyscene.export.divergence import (
     order_of,
 )
 from tinyscene.export.engines.catalogue import choose
-from tinyscene.export.engines.engine import Engine, Replay
+from tinyscene.export.engines.engine import Engine, RefusedError, Replay
 from tinyscene.export.fingerprint import differing_channel, fingerprint
 from tinyscene.export.golden import choose_clips, dump_golden, load_golden
 from tinyscene.export.graph import Graph, Quant
@@ -425,3 +425,29 @@ def test_fast_engines_may_leave_the_reference_by_a_few_steps_only(bundle: Path, 
     found = np.float32(quant.scale) * (golden.logits.astype(np.float32) - quant.zero_point)
     found[0, found[0].argmax()] += np.float32(steps * quant.scale)
     assert against_reference(graph, golden, found)[0] is agrees
+
+
+def test_an_engine_may_lack_an_op_unless_it_was_asked_for(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(model: bytes, inputs: NDArray[Any], layers: bool, digests: bool) -> Replay:
+        raise RefusedError("X cannot run the model (no op FOO)")
+
+    engines = [Engine(key, key, True, "", refuse) for key in ("tflite-micro", "litert-reference")]
+    assert [check.passed for check in verify_bundle(load_bundle(bundle), engines)[-2:]] == [False, False]
+    monkeypatch.setattr("tinyscene.export.verify.choose", lambda keys: engines)
+    checks = verify_bundle(load_bundle(bundle))[-2:]
+    assert [check.passed for check in checks] == [None, False]
+    assert checks[0].detail == "X cannot run the model (no op FOO)"
+
+
+def test_micro_is_not_held_to_bits_that_it_computes_otherwise(bundle: Path) -> None:
+    micro, reference = choose(["tflite-micro", "litert-reference"])
+    graph = graph_of(bundle)
+    assert micro.exact_on(graph)
+    name = graph.ops[3].output
+    wide = tuple(
+        replace(t, quant=Quant(1.0, 0, 16)) if t.name == name and t.quant is not None else t for t in graph.tensors
+    )
+    rooted = Graph(graph.name, wide, with_op(graph, 3, kind="RSQRT").ops, graph.input, graph.output)
+    assert not micro.exact_on(rooted)
+    assert reference.exact_on(rooted)
+    assert micro.exact_on(with_op(graph, 3, kind="RSQRT"))
