@@ -7,7 +7,7 @@ kernels, bundle to be like or None, the corpus' labels) that gives a `FileModel`
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Protocol
 
@@ -29,12 +29,12 @@ class FileModel(Protocol):
 
 def is_model_file(path: Path) -> bool:
     """Whether `path` is to be read as a file of its own, not as a bundle's or a run's folder."""
-    return path.is_file()
+    return path.is_file() or (not path.is_dir() and path.suffix.removeprefix(".") in _readers())
 
 
 def open_model_file(path: Path, kernels: Kernels, like: Path | None, corpus_labels: Sequence[str]) -> FileModel:
     """Read the model file at `path`; raises `InputError` for a kind that nobody reads, and as its reader does."""
-    readers = {entry.name: entry for entry in entry_points(group=GROUP)}
+    readers = _readers()
     entry = readers.get(path.suffix.removeprefix("."))
     if entry is None:
         known = ", ".join(f".{name}" for name in sorted(readers)) or "none"
@@ -46,3 +46,7 @@ def open_model_file(path: Path, kernels: Kernels, like: Path | None, corpus_labe
             f"reading {path} needs the Python package {error.name!r}: run `pip install 'tinyscene[export]'`"
         ) from error
     return reader(path, kernels, like, corpus_labels)
+
+
+def _readers() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
