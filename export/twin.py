@@ -176,7 +176,7 @@ def _initializers(model: bytes) -> dict[str, NDArray[np.float32]]:
     try:
         tree: Any = onnx.load_model_from_string(model)
         return {
-            entry.name: np.asarray(onnx.numpy_helper.to_array(entry), np.float32)
+            entry.name: np.array(onnx.numpy_helper.to_array(entry), np.float32)
             for entry in tree.graph.initializer
             if entry.data_type == onnx.TensorProto.FLOAT
         }
