@@ -78,20 +78,17 @@ class Explanation:
         """The explanation for a person: the whole network, every layer, the blocks, and the advice."""
         # With the int8 network's own weights in float, weights alone would be the float network.
         shown = {name: effect for name, effect in self.forms.items() if self.float_weights or name != "weights alone"}
-        forms = [[name, effect.agreement, f"{effect.logit_db:.1f}"] for name, effect in shown.items()]
+        forms = [[name, *_figures(effect)] for name, effect in shown.items()]
         sensitivity = {layer.name: layer for layer in self.layers}
         rows = [_row(tensor, sensitivity.get(tensor.name)) for tensor in self.tensors]
-        blocks = [
-            [block.name, f"{100 * block.share:.0f}", block.wide.agreement, f"{block.wide.logit_db:.1f}"]
-            for block in self.blocks
-        ]
-        steps = [[f"+ {s.blocks[-1]}", s.effect.agreement, f"{s.effect.logit_db:.1f}"] for s in self.widening]
+        blocks = [[block.name, f"{100 * block.share:.0f}", *_figures(block.wide)] for block in self.blocks]
+        steps = [[f"+ {step.blocks[-1]}", *_figures(step.effect)] for step in self.widening]
         parts = [
             f"{self.model}: {self.clips} clips ({self.origin}); float: {self.float_twin}",
-            format_table(["against float", "agreement", "logits dB"], forms),
+            format_table(["against float", *_FIGURES], forms),
             format_table(_HEADERS, rows),
-            format_table(["block", "noise %", "agreement in 16 bits", "logits dB"], blocks),
-            format_table(["blocks in 16 bits, one more a row", "agreement", "logits dB"], steps),
+            format_table(["block in 16 bits", "noise %", *_FIGURES], blocks),
+            format_table(["blocks in 16 bits, one more a row", *_FIGURES], steps),
             "\n".join(line.text() for line in self.advice),
         ]
         return "\n\n".join(parts)
@@ -185,10 +182,16 @@ def _has_constant(graph: Graph, names: tuple[str, ...]) -> bool:
     return any(graph.tensor[name].data is not None for name in names)
 
 
+_FIGURES = ("agreement", "expected", "logits dB")
+
 _HEADERS = (
     "tensor", "op", "dB here", "own dB", "weights dB", "clipped %", "used %", "noise %", "alone int8 dB",
     "alone float dB",
 )  # fmt: skip
+
+
+def _figures(effect: Effect) -> list[Any]:
+    return [effect.agreement, effect.expected, f"{effect.logit_db:.1f}"]
 
 
 def _row(tensor: TensorNoise, layer: LayerSensitivity | None) -> list[Any]:

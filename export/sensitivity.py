@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from .noise import decibels
@@ -19,10 +20,13 @@ from .twin import FLOAT, INT8, WIDE, Mode, Twin, Values, block_of, layers
 class Effect:
     """How far one form of the network is from float: share of equal answers, and logits' signal to noise.
 
-    The mean over classes is taken off the logits first: it changes no answer.
+    The mean over classes is taken off the logits first: it changes no answer. `expected` is the agreement that noise of
+    this size would leave on average, were it normal: by how much float prefers its first answer to the second, against
+    the spread of the noise in that difference. It moves where the agreement of a hundred clips stands still.
     """
 
     agreement: float
+    expected: float
     logit_db: float
 
 
@@ -63,6 +67,8 @@ class LogitMeter:
     def __init__(self) -> None:
         self._same = self._count = 0
         self._signal = self._noise = 0.0
+        self._margins: list[Tensor] = []
+        self._shifts: list[Tensor] = []
 
     def add(self, exact: Tensor, found: Tensor) -> None:
         """Take in one batch's logits (batch, n_classes) of the float network and of the form."""
@@ -71,6 +77,10 @@ class LogitMeter:
         exact, found = (logits - logits.mean(dim=1, keepdim=True) for logits in (exact, found))
         self._signal += float(exact.double().square().sum())
         self._noise += float((exact - found).double().square().sum())
+        first = exact.topk(2, dim=1).indices
+        margins, found_margins = (values.gather(1, first).double() for values in (exact, found))
+        self._margins.append(margins[:, 0] - margins[:, 1])
+        self._shifts.append(found_margins[:, 0] - found_margins[:, 1] - self._margins[-1])
 
     @property
     def noise_share(self) -> float:
@@ -79,7 +89,9 @@ class LogitMeter:
 
     def result(self) -> Effect:
         """The figures over all batches."""
-        return Effect(self._same / max(self._count, 1), decibels(self._signal, self._noise))
+        spread = torch.cat(self._shifts).square().mean().sqrt().clamp_min(1e-12)
+        expected = torch.special.ndtr(torch.cat(self._margins) / spread).mean()
+        return Effect(self._same / max(self._count, 1), float(expected), decibels(self._signal, self._noise))
 
 
 class SensitivityMeter:

@@ -118,7 +118,8 @@ class Waterfall:
             lines.append(f"float to int8 ({self.int8}): {self.loss:+.4f} {limits}, counted as a loss where positive")
         worst = next((row for row in self.rows if row.name == self.largest), None)
         if worst is not None and worst.drop is not None:
-            chance = "" if worst.drop_interval is None or worst.drop_interval[0] > 0 else ", within chance"
+            within = worst.drop_interval is not None and worst.drop_interval[0] <= 0
+            chance = ", within chance" if within else ""
             lines.append(f"largest drop: {worst.before} -> {worst.name}, {worst.drop:+.4f}{chance}")
         return lines + [f"not here: {name} ({why})" for name, why in self.missing.items()]
 

@@ -150,7 +150,7 @@ def _clips(arguments: argparse.Namespace, model: ModelFile, output: Output) -> t
 
     bundle = model.bundle
     if bundle is not None and arguments.data is None and arguments.clips is None:
-        golden = load_golden(bundle.file("golden.npz"), bundle.frontend, len(bundle.labels))
+        golden = load_golden(bundle.file("golden.npz"))
         output.log("explaining with the few golden vectors alone: --data DIR or --clips FILE say more")
         return golden.log_mel, f"{len(golden.log_mel)} golden vectors"
     if arguments.data is None and arguments.clips is None:

@@ -78,6 +78,18 @@ def test_ratios_have_ends() -> None:
     assert decibels(100.0, 1.0) == 20.0
 
 
+def test_expected_agreement_is_that_of_normal_noise() -> None:
+    generator = torch.Generator().manual_seed(0)
+    # Two classes, so that the second best is the only other one; what is counted is then what is expected.
+    exact = torch.randn(20_000, 2, generator=generator)
+    meter = LogitMeter()
+    meter.add(exact, exact + 0.3 * torch.randn(exact.shape, generator=generator))
+    effect = meter.result()
+    assert effect.expected == pytest.approx(effect.agreement, abs=0.005)
+    assert 0.85 < effect.expected < 0.95
+    assert effect.logit_db == pytest.approx(-20 * np.log10(0.3), abs=0.1)
+
+
 @given(int8_graphs())
 @settings(max_examples=30, deadline=None)
 def test_both_networks_are_the_emulations(graph: Graph) -> None:
