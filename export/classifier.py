@@ -52,10 +52,9 @@ def open_classifier(path: Path, kernels: Kernels, like: Path | None, corpus_labe
             f"{path} tells {classes} classes apart, {origin} has {len(meaning.labels)} labels: "
             "say with --like BUNDLE what they are"
         )
-    engine: Engine = LiteRTEngine(path, kernels, content=write_tflite(model.graph))
-    if model.graph.ops and model.graph.ops[-1].kind == "SOFTMAX":
-        engine = _Logits(engine)
-    return Classifier(meaning.labels, meaning.frontend, engine, origin)
+    network = LiteRTEngine(path, kernels, content=write_tflite(model.graph))
+    shares = bool(model.graph.ops) and model.graph.ops[-1].kind == "SOFTMAX"
+    return Classifier(meaning.labels, meaning.frontend, _Logits(network) if shares else network, origin)
 
 
 def meaning_of(model: ModelFile, like: Path | None, corpus_labels: Sequence[str]) -> tuple[Metadata, str]:

@@ -6,9 +6,13 @@ one clip; has the two packages convert and quantise it with those; leaves `cross
 tensor of it is which of ours.
 """
 
+from __future__ import annotations
+
 import json
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import litert_torch
 import numpy as np
@@ -17,6 +21,7 @@ import torch.nn.functional as F
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from ai_edge_quantizer import quantizer, recipe
+from numpy.typing import NDArray
 from torch import nn
 
 #: How far a converted network's tensor may be from ours, of the largest value, to be the same one.
@@ -26,21 +31,21 @@ RTOL = 1e-4
 class Net(nn.Module):
     """The graph's ops in torch, (1, 1, n_mels, n_frames) -> (1, n_classes)."""
 
-    def __init__(self, graph, weights):
+    def __init__(self, graph: dict[str, Any], weights: Any) -> None:
         super().__init__()
         self.graph = graph
         self.arrays = {name: torch.from_numpy(weights[name]) for name in weights.files}
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.values(x)[self.graph["output"]]
 
-    def values(self, x):
+    def values(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         values = {self.graph["input"]: x, **{name: self.arrays[name] for name in self.graph["constants"]}}
         for op in self.graph["ops"]:
             values[op["name"]] = self.op(op, *(values[name] for name in op["inputs"]))
         return values
 
-    def op(self, op, x, other=None):
+    def op(self, op: dict[str, Any], x: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor:
         kind = op["kind"]
         (top, bottom), (left, right) = op["pads"]
         if kind == "PAD":
@@ -51,7 +56,7 @@ class Net(nn.Module):
                 x = F.pad(x, (left, right, top, bottom))
             name = op["name"]
             y = F.conv2d(x, self.arrays[f"{name}/weight"], self.arrays[f"{name}/bias"], op["stride"], groups=groups)
-        elif kind in ("ADD", "MUL"):
+        elif other is not None and kind in ("ADD", "MUL"):
             y = x + other if kind == "ADD" else x * other
         elif kind == "AVERAGE_POOL_2D":
             y = F.avg_pool2d(x, op["window"], op["stride"])
@@ -62,7 +67,7 @@ class Net(nn.Module):
         return F.relu(y) if op["relu"] else y
 
 
-def main(folder):
+def main(folder: Path) -> None:
     graph = json.loads((folder / "graph.json").read_text())
     net = Net(graph, np.load(folder / "weights.npz")).eval()
     clip = torch.from_numpy(np.load(folder / "clip.npy"))[None, None]
@@ -87,7 +92,7 @@ def main(folder):
     (folder / "cross.json").write_text(json.dumps(names))
 
 
-def same_tensors(file, clip, ours):
+def same_tensors(file: str, clip: NDArray[np.float32], ours: dict[str, NDArray[np.float32]]) -> dict[str, str]:
     """Our name of each activation of the converted network, found by its values."""
     interpreter = Interpreter(file, experimental_preserve_all_tensors=True)
     interpreter.allocate_tensors()
@@ -114,7 +119,7 @@ def same_tensors(file, clip, ours):
     return names
 
 
-def weights_of(file, names):
+def weights_of(file: str, names: dict[str, str]) -> Iterator[tuple[str, int, Sequence[int], str]]:
     """Name, channel axis and shape of each weight of the converted network, and our op that it belongs to."""
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(Path(file).read_bytes(), 0))
     subgraph = model.subgraphs[0]

@@ -48,8 +48,8 @@ def parse_metadata(text: bytes, source: str) -> Metadata:
         found = content.get("schema") if isinstance(content, dict) else type(content).__name__
         raise InputError(f"{source}: its metadata has schema {found!r:.80}, this program reads {SCHEMA!r}")
     labels, frontend = content.get("labels"), content.get("frontend")
-    named = isinstance(labels, list) and labels and all(isinstance(label, str) and label for label in labels)
-    if not named or len(set(labels)) != len(labels) or not isinstance(frontend, dict):
+    named = isinstance(labels, list) and all(isinstance(label, str) and label for label in labels)
+    if not isinstance(labels, list) or not labels or not named or len(set(labels)) != len(labels):
         raise InputError(f"{source}: its metadata has labels {labels!r:.80}, expected different names")
     spec = FrontendSpec.from_dict(frontend)
     if spec.hash() != content.get("frontend_hash"):
