@@ -7,6 +7,7 @@ is as harmless as one's own.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -32,12 +33,7 @@ SECTIONS = (
 
 def render(report: Mapping[str, Any]) -> str:
     """The page; raises `InputError` when a section of the report is not of the form that this program writes."""
-    jinja2 = require("jinja2", "export")
-    folder = files(__package__)
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string((folder / "page.html").read_text())
+    template, style = _template()
     try:
         views = _views(report)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
@@ -45,7 +41,17 @@ def render(report: Mapping[str, Any]) -> str:
             f"the report of {report['bundle']['name']} is damaged ({type(error).__name__}: {error}): "
             "measure anew with `tinyscene report BUNDLE --data DIR`"
         ) from error
-    return str(template.render(style=Markup((folder / "page.css").read_text()), **views))
+    return str(template.render(style=style, **views))
+
+
+@cache
+def _template() -> tuple[Any, Markup]:
+    jinja2 = require("jinja2", "export")
+    folder = files(__package__)
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string((folder / "page.html").read_text()), Markup((folder / "page.css").read_text())
 
 
 def _views(report: Mapping[str, Any]) -> dict[str, Any]:

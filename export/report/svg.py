@@ -6,28 +6,25 @@ from collections.abc import Iterable
 
 from markupsafe import Markup, escape
 
+_ATTRIBUTES = {"viewBox": "viewBox", "class_": "class"}
+
 
 def tag(name: str, *children: str | Markup, **attributes: object) -> Markup:
     """One element; `class_` gives `class`, other underscores become hyphens, and None leaves an attribute out.
 
     Children that are plain text are escaped.
     """
-    written = Markup("").join(
-        Markup(' {}="{}"').format(_attribute(key), _value(value))
+    written = "".join(
+        f' {_ATTRIBUTES.get(key) or key.replace("_", "-")}="{escape(_value(value))}"'
         for key, value in attributes.items()
         if value is not None
     )
-    return Markup("<{}{}>{}</{}>").format(Markup(name), written, join(children), Markup(name))
+    return Markup(f"<{name}{written}>{join(children)}</{name}>")
 
 
 def join(children: Iterable[str | Markup]) -> Markup:
     """Elements and texts one after another."""
-    return Markup("").join(escape(child) for child in children)
-
-
-def _attribute(key: str) -> Markup:
-    kept = {"viewBox": "viewBox", "class_": "class"}
-    return Markup(kept.get(key, key.replace("_", "-")))
+    return Markup("".join(str(escape(child)) for child in children))
 
 
 def _value(value: object) -> str:
