@@ -7,5 +7,5 @@
 `tflite_structure` has seen that a file is whole; `model_file` opens whatever has an int8 network in it. `golden` and
 `verify` prove that the `engines` agree (`verify_file` on a file from anywhere, `crosscheck` against another converter),
 `artefact` makes the bundle, with its `card`. `forms` and `waterfall` say what each step costs, `explain` where in the
-network it is lost. Read in that order.
+network it is lost, `lint` what each target runs of it, `report` all of that on a page. Read in that order.
 """

@@ -16,6 +16,12 @@ _SIZES = (
     ("activations at most", "peak_activation_bytes"),
 )
 
+#: How the two columns of the budget are counted.
+BUDGET_NOTE = (
+    "As trained: batch norm as layers of their own, as the challenges count. As deployed: batch norm folded, the counts "
+    "of model.tflite. The red line is the limit; the larger of the two counts has to keep it."
+)
+
 
 def number(value: Any, unit: str = "") -> str:
     """A count with separators, a dash where there is none."""
@@ -42,14 +48,6 @@ def budget_view(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def budget_note(report: Mapping[str, Any]) -> str:
-    """How the two columns of the budget are counted."""
-    return (
-        "As trained: batch norm as layers of their own, as the challenges count. As deployed: batch norm folded, the "
-        "counts of model.tflite. The red line is the limit; the larger of the two counts has to keep it."
-    )
-
-
 def sizes_view(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Bytes of the files, of weights and of activations."""
     sizes = report["sizes"]
@@ -62,7 +60,7 @@ def memory_view(report: Mapping[str, Any]) -> dict[str, Any]:
     values, names = [layer["live_bytes"] for layer in layers], [layer["name"] for layer in layers]
     top = max(layers, key=lambda layer: layer["live_bytes"])
     text = (
-        f"Layer by layer, no buffer used twice: {kib(top['live_bytes'])} at {top['name']}. An interpreter adds what it "
+        f"Layer by layer, no buffer reused in place: {kib(top['live_bytes'])} at {top['name']}. An interpreter adds what it "
         "keeps for itself; generated C that runs rows instead of whole layers needs less."
     )
     return {"text": text, "plot": columns(values, names, "bytes")}

@@ -7,7 +7,7 @@ explanation, lint) comes from `report.json` in the bundle, or from a measurement
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from ...runtime.bundle import Bundle
@@ -70,24 +70,13 @@ def report_of(bundle: Bundle, measured: Mapping[str, Any] | None = None) -> dict
             if name not in (FILE, "README.md")  # they are made from the report
         },
     }
-    return assemble(entry, bundle.budget, bundle.model, graph, stored)
-
-
-def assemble(
-    bundle: Mapping[str, Any],
-    budget: Mapping[str, Any],
-    model: Mapping[str, Any],
-    graph: Graph,
-    measured: Mapping[str, Any],
-) -> dict[str, Any]:
-    """The report from its parts; `model` is the manifest's entry of that name, `bundle` as in `report_of`."""
     return {
         "schema": SCHEMA,
-        "bundle": dict(bundle),
-        "budget": dict(budget),
-        "sizes": {key: model.get(key) for key in SIZES},
+        "bundle": entry,
+        "budget": dict(bundle.budget),
+        "sizes": {key: bundle.model.get(key) for key in SIZES},
         "layers": layers_of(graph),
-        **{key: measured.get(key) for key in MEASURED},
+        **{key: stored.get(key) for key in MEASURED},
     }
 
 
@@ -144,8 +133,3 @@ def write_measurements(measured: Mapping[str, Any]) -> bytes:
     """The measured part as `report.json`; the rest of a report is in the bundle anyway."""
     values = {"schema": SCHEMA, **{key: measured.get(key) for key in MEASURED}}
     return (json.dumps(values, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
-
-
-def failed_checks(checks: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Names of the checks that failed."""
-    return [str(check["name"]) for check in checks if check["passed"] is False]

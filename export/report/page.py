@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from ...runtime.errors import InputError, require
 from .accuracy import confusion_views, mistakes, waterfall_view
-from .cost import budget_note, budget_view, files_view, frontend_view, kib, memory_view, origin_view, sizes_view
+from .cost import BUDGET_NOTE, budget_view, files_view, frontend_view, kib, memory_view, origin_view, sizes_view
 from .layers import explanation_view, layers_view
 from .proof import checks_view, targets_view
 from .summary import BAD, GOOD, PLAIN, budget_rows, limits, percent, points, step_of, summarise
@@ -70,7 +70,7 @@ def _views(report: Mapping[str, Any]) -> dict[str, Any]:
         "matrices": matrices,
         "mistakes": mistakes(waterfall),
         "budget": budget_view(report),
-        "budget_note": budget_note(report),
+        "budget_note": BUDGET_NOTE,
         "sizes": sizes_view(report),
         "memory": memory_view(report),
         "explanation": explanation_view(report["explanation"]),
