@@ -18,8 +18,8 @@ _SIZES = (
 
 #: How the two columns of the budget are counted.
 BUDGET_NOTE = (
-    "As trained: batch norm as layers of their own, as the challenges count. As deployed: batch norm folded, the counts "
-    "of model.tflite. The red line is the limit; the larger of the two counts has to keep it."
+    "As trained: batch norm as layers of their own, as the challenges count. As deployed: batch norm folded, the "
+    "counts of model.tflite. The red line is the limit; the larger of the two counts has to keep it."
 )
 
 
@@ -59,10 +59,8 @@ def memory_view(report: Mapping[str, Any]) -> dict[str, Any]:
     layers = report["layers"]
     values, names = [layer["live_bytes"] for layer in layers], [layer["name"] for layer in layers]
     top = max(layers, key=lambda layer: layer["live_bytes"])
-    text = (
-        f"Layer by layer, no buffer reused in place: {kib(top['live_bytes'])} at {top['name']}. An interpreter adds what it "
-        "keeps for itself; generated C that runs rows instead of whole layers needs less."
-    )
+    where = f"{kib(top['live_bytes'])} at {top['name']}"
+    text = f"Layer by layer, no buffer reused in place: {where}. An interpreter adds what it keeps for itself."
     return {"text": text, "plot": columns(values, names, "bytes")}
 
 
