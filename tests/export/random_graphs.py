@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
@@ -10,6 +11,10 @@ from hypothesis import strategies as st
 from tinyscene.export.graph import Graph, Op
 from tinyscene.export.graph_builder import GraphBuilder
 from tinyscene.export.quantize import quantize
+from tinyscene.export.widen import widen
+
+
+CLAMPS: tuple[dict[str, Any], ...] = ({}, {"relu": True}, {"relu": True, "ceiling": 6.0})
 
 
 @st.composite
@@ -26,15 +31,47 @@ def float_graphs(draw: st.DrawFn) -> Graph:
 
 
 @st.composite
-def int8_graphs(draw: st.DrawFn) -> Graph:
+def foreign_graphs(draw: st.DrawFn) -> Graph:
+    """A chain with the ops and options that only other converters write, before two dense layers."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    builder = GraphBuilder("net", "in", (1, draw(st.integers(5, 9)), 8, 1))
+    x = _convolution(draw, rng, builder, "stem", "in", "CONV_2D")
+    for index in range(draw(st.integers(1, 4))):
+        x = _append_foreign(draw, rng, builder, f"op.{index}", x)
+    if draw(st.booleans()):
+        shape = builder.shape(x)
+        x = builder.add("RESHAPE", "flat", x, shape=(1, int(np.prod(shape))))
+    x = _dense(draw, rng, builder, "hidden", x)
+    x = _dense(draw, rng, builder, "logits", x)
+    if draw(st.booleans()):
+        builder.add("SOFTMAX", "shares", x)
+    return builder.build()
+
+
+@st.composite
+def int8_graphs(draw: st.DrawFn, foreign: bool = False) -> Graph:
     """A float graph quantised with arbitrary ranges."""
-    graph = draw(float_graphs())
+    graph = draw(foreign_graphs() if foreign else float_graphs())
     limit = st.floats(0.01, 100)
     ranges = {tensor.name: (-draw(limit), draw(limit)) for tensor in graph.tensors}
     for op in graph.ops:
         if op.kind == "RSQRT":
             ranges[op.inputs[0]] = (0.0, draw(limit))
     return quantize(graph, ranges)
+
+
+@st.composite
+def mixed_graphs(draw: st.DrawFn) -> Graph:
+    """A float graph quantised with any of its layers in 16 bits."""
+    graph = draw(float_graphs())
+    layers = draw(st.lists(st.sampled_from([op.name for op in graph.ops]), min_size=1, max_size=6))
+    widened = widen(graph, layers)
+    limit = st.floats(0.01, 100)
+    ranges = {tensor.name: (-draw(limit), draw(limit)) for tensor in widened.graph.tensors}
+    for op in widened.graph.ops:
+        if op.kind == "RSQRT":
+            ranges[op.inputs[0]] = (0.0, draw(limit))
+    return quantize(widened.graph, ranges, widened.wide)
 
 
 def _append(draw: st.DrawFn, rng: np.random.Generator, builder: GraphBuilder, name: str, x: str) -> str:
@@ -58,6 +95,35 @@ def _append(draw: st.DrawFn, rng: np.random.Generator, builder: GraphBuilder, na
         values = rng.normal(size=(1, 1, 1, channels)).astype(np.float32)
         other = builder.constant(f"{name}.constant", values)
     return builder.add(kind, name, x, other, relu=draw(st.booleans()))
+
+
+def _append_foreign(draw: st.DrawFn, rng: np.random.Generator, builder: GraphBuilder, name: str, x: str) -> str:
+    _, height, width, channels = builder.shape(x)
+    clamp = draw(st.sampled_from(CLAMPS))
+    kind = draw(st.sampled_from(["MAX_POOL_2D", "AVERAGE_POOL_2D", "DEPTHWISE_CONV_2D", "QUANTIZE", "ADD", "RESHAPE"]))
+    if kind.endswith("POOL_2D"):
+        window = (min(height, draw(st.integers(1, 3))), min(width, draw(st.integers(1, 3))))
+        stride, padding = (draw(st.integers(1, 2)), 1), draw(st.sampled_from(["SAME", "VALID"]))
+        return builder.add(kind, name, x, window=window, stride=stride, padding=padding, **clamp)
+    if kind == "DEPTHWISE_CONV_2D":
+        outputs = channels * draw(st.integers(1, 3))
+        weight, bias = rng.normal(size=(1, 2, 1, outputs)), rng.normal(size=outputs)
+        values = {"weight": weight.astype(np.float32), "bias": bias.astype(np.float32), "padding": "SAME", **clamp}
+        return builder.add(kind, name, x, **values)
+    if kind == "QUANTIZE":
+        return builder.add(kind, name, x, **clamp)
+    if kind == "RESHAPE":
+        return builder.add(kind, name, x, shape=(1, width, height, channels))
+    return builder.add(kind, name, x, x, **clamp)
+
+
+def _dense(draw: st.DrawFn, rng: np.random.Generator, builder: GraphBuilder, name: str, x: str) -> str:
+    outputs, inputs = draw(st.integers(2, 5)), int(np.prod(builder.shape(x)))
+    weight, bias = rng.normal(size=(outputs, inputs)) / np.sqrt(inputs), rng.normal(size=outputs)
+    clamp = draw(st.sampled_from(CLAMPS))
+    return builder.add(
+        "FULLY_CONNECTED", name, x, weight=weight.astype(np.float32), bias=bias.astype(np.float32), **clamp
+    )
 
 
 def _convolution(draw: st.DrawFn, rng: np.random.Generator, builder: GraphBuilder, name: str, x: str, kind: str) -> str:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from integer_reference import requantize_wide, run
 from networks import lively, mels
 from numpy.typing import NDArray
-from random_graphs import float_graphs
+from random_graphs import float_graphs, mixed_graphs
 from test_graph import tiny
 from test_int8_arithmetic import int8_inputs
 from test_lower import logits
@@ -41,20 +41,6 @@ from tinyscene.training.run import Run
 def small(norm: str = "none", seed: int = 0) -> tuple[Graph, NDArray[np.float32]]:
     clips = mels(24)
     return lower(lively(norm, seed), *clips.shape[1:]), clips
-
-
-@st.composite
-def mixed_graphs(draw: st.DrawFn) -> Graph:
-    """A float graph quantised with any of its layers in 16 bits."""
-    graph = draw(float_graphs())
-    layers = draw(st.lists(st.sampled_from([op.name for op in graph.ops]), min_size=1, max_size=6))
-    widened = widen(graph, layers)
-    limit = st.floats(0.01, 100)
-    ranges = {tensor.name: (-draw(limit), draw(limit)) for tensor in widened.graph.tensors}
-    for op in widened.graph.ops:
-        if op.kind == "RSQRT":
-            ranges[op.inputs[0]] = (0.0, draw(limit))
-    return quantize(widened.graph, ranges, widened.wide)
 
 
 def test_borders_of_a_block() -> None:
