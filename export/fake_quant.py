@@ -124,8 +124,7 @@ class GraphNet(nn.Module):
             bias = self.biases[parameter_key(op.name)].detach().cpu().numpy().copy()
             ops.append(replace(op, weight=np.ascontiguousarray(weight.transpose(axes)), bias=bias))
         tensors = [
-            t if t.data is None else replace(t, data=to_nhwc(self._constant(t.name)).copy())
-            for t in self.graph.tensors
+            t if t.data is None else replace(t, data=to_nhwc(self._constant(t.name)).copy()) for t in self.graph.tensors
         ]
         return Graph(self.graph.name, tuple(tensors), tuple(ops), self.graph.input, self.graph.output).validate()
 
@@ -153,9 +152,7 @@ class GraphNet(nn.Module):
     def rounded_weights(self, quants: Mapping[str, Quant]) -> dict[str, Tensor]:
         """Each convolution's weights as int8 will hold them, (out, in, kh, kw), for the inputs' `quants`."""
         return {
-            op.name: self._rounded_weight(op, quants[op.inputs[0]])
-            for op in self.graph.ops
-            if op.weight is not None
+            op.name: self._rounded_weight(op, quants[op.inputs[0]]) for op in self.graph.ops if op.weight is not None
         }
 
     def _rounded_weight(self, op: Op, quant: Quant) -> Tensor:
