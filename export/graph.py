@@ -41,6 +41,9 @@ SAME_QUANT = ("PAD", "AVERAGE_POOL_2D", "MAX_POOL_2D", "RESHAPE")
 #: Ops with weights and a bias.
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
+#: Ops that a ReLU may be part of.
+CLAMPING = (*WEIGHTED, "ADD", "MUL", "AVERAGE_POOL_2D", "MAX_POOL_2D", "QUANTIZE")
+
 
 @dataclass(frozen=True)
 class Quant:

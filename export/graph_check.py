@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..runtime.errors import InputError
-from .graph import KINDS, SAME_QUANT, WEIGHTED, Graph, Op
+from .graph import CLAMPING, KINDS, SAME_QUANT, WEIGHTED, Graph, Op
 
 
 def check(graph: Graph) -> None:
@@ -23,6 +23,8 @@ def check(graph: Graph) -> None:
         shape = output_shape(op, [graph.tensor[name].shape for name in op.inputs])
         if shape != graph.tensor[op.output].shape:
             raise InputError(f"graph {graph.name}: {op.name} gives {shape}, recorded {graph.tensor[op.output].shape}")
+        if (op.relu and op.kind not in CLAMPING) or (op.ceiling is not None and not (op.relu and op.ceiling > 0)):
+            raise InputError(f"graph {graph.name}: {op.name} ({op.kind}) cannot clamp its result at {op.ceiling}")
         _check_constants(graph, op)
         if graph.is_int8:
             _check_quants(graph, op)

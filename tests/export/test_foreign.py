@@ -16,17 +16,25 @@ import pytest
 import torch
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from hypothesis import given, settings
+from networks import mels
 from numpy.typing import NDArray
+from random_graphs import foreign_graphs, int8_graphs
+from test_fake_quant import assert_each_layer_rounds_alike
+from test_lower import logits
 from test_tflite import pack
 
 from tinyscene.export.fake_quant import GraphNet, dequantized
-from tinyscene.export.graph import Graph, Op, Quant, Tensor
+from tinyscene.export.golden import run_layers
+from tinyscene.export.graph import Graph, Op, Quant, Tensor, to_nchw
 from tinyscene.export.model_file import open_model
 from tinyscene.export.onnx_writer import write_onnx
 from tinyscene.export.tflite_reader import read_network, read_tflite
 from tinyscene.export.tflite_structure import parse_model
 from tinyscene.export.tflite_writer import write_tflite
+from tinyscene.export.verify import run_onnx
 from tinyscene.runtime.errors import InputError
+from tinyscene.runtime.int8 import dequantize
 
 FOREIGN = Path(__file__).with_name("foreign")
 FILES = ("keras_int8", "keras_float_ends", "keras_uint8", "litert_torch")
@@ -252,3 +260,26 @@ def test_networks_that_are_too_large_are_refused() -> None:
         read_tflite(write_tflite(graph))
     with pytest.raises(InputError, match="ends at 5"):
         write_tflite(Graph("one", graph.tensors, (replace(op, relu=True, ceiling=5.0),), "x", "y"))
+
+
+@settings(deadline=None, max_examples=40)
+@given(foreign_graphs())
+def test_random_float_networks_run_alike_in_torch_and_onnx(graph: Graph) -> None:
+    clips = mels(2, *graph.tensor["in"].shape[1:3])
+    np.testing.assert_allclose(run_onnx(write_onnx(graph), clips), logits(GraphNet(graph), clips), rtol=1e-3, atol=1e-3)
+
+
+@settings(deadline=None, max_examples=40)
+@given(int8_graphs(foreign=True))
+def test_random_int8_networks_survive_the_file_and_round_as_the_reference_kernels(graph: Graph) -> None:
+    model = write_tflite(graph)
+    assert read_tflite(model).differences(graph) == []
+    assert write_tflite(read_tflite(model)) == model
+    rng = np.random.default_rng(0)
+    layers = run_layers(model, rng.integers(-128, 128, graph.tensor["in"].shape[1:3]).astype(np.int8))
+    values = {}
+    for tensor in graph.tensors:
+        assert tensor.quant is not None
+        real = dequantize(layers[tensor.name], tensor.quant.scale, tensor.quant.zero_point)
+        values[tensor.name] = torch.from_numpy(to_nchw(real))
+    assert_each_layer_rounds_alike(graph, values, 0.05)
