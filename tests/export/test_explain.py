@@ -257,3 +257,32 @@ def test_explain_by_command(
     broken.write_bytes(b"\xff" * 100)
     assert tinyscene("explain", bare, "--float", broken, "--data", corpus) == 2
     assert "damaged" in capsys.readouterr().err
+
+
+def test_a_fine_tuned_network_is_held_against_the_float_one_it_came_from(
+    qat_run: Path, bundle: Path, corpus: Path, tinyscene: Program, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    for model, method in ((bundle, "qat"), (qat_run, None)):
+        assert tinyscene("explain", model, "--data", corpus, "--count", 2, "--json") == 0
+        record = json.loads(capsys.readouterr().out)
+        assert record["float_weights"] is True
+        assert record["method"] == method
+        print(
+            *[
+                (
+                    t["name"],
+                    t["own_db"],
+                    t["weight_db"],
+                    t["rounding_db"],
+                    t["low"],
+                    t["high"],
+                    t["lowest"],
+                    t["highest"],
+                    t["saturated"],
+                )
+                for t in record["tensors"]
+            ],
+            sep="\n",
+        )
+        assert 0
