@@ -268,21 +268,5 @@ def test_a_fine_tuned_network_is_held_against_the_float_one_it_came_from(
         record = json.loads(capsys.readouterr().out)
         assert record["float_weights"] is True
         assert record["method"] == method
-        print(
-            *[
-                (
-                    t["name"],
-                    t["own_db"],
-                    t["weight_db"],
-                    t["rounding_db"],
-                    t["low"],
-                    t["high"],
-                    t["lowest"],
-                    t["highest"],
-                    t["saturated"],
-                )
-                for t in record["tensors"]
-            ],
-            sep="\n",
-        )
-        assert 0
+        # Fine-tuning moves weights by little: in other units they would differ by as much as they are.
+        assert all(tensor["weight_db"] > 30.0 for tensor in record["tensors"] if tensor["weight_db"] is not None)
