@@ -37,8 +37,7 @@ class NncfNet(nn.Module):
     """A float graph with NNCF's quantisers: (batch, 1, n_mels, n_frames) log-mel -> (batch, n_classes) logits.
 
     `ranges` are calibration's, for the tensors that NNCF does not round. While `observing`, NNCF's ranges are trained
-    with the weights. Raises `UnavailableError` when NNCF is missing or cannot compile, `InputError` when it rounds
-    inside an op.
+    with the weights. Raises `UnavailableError` when NNCF is missing or cannot compile.
     """
 
     def __init__(self, graph: Graph, ranges: Ranges, log_mels: NDArray[np.float32]) -> None:
@@ -55,7 +54,10 @@ class NncfNet(nn.Module):
         self._rounders, self._weight_rounders = _Placement(self.net, batches[0][:1]).settle(self._source)
         own = choose_quants(graph, ranges)
         self.net.rounding = {name: own[name] for name in self._source if self._source[name] not in self._rounders}
+        modules = self._rounders.values()
+        self._trained = [value for module in modules for value in module.parameters() if value.requires_grad]
         self._observing = True
+        self.train()
 
     @property
     def observing(self) -> bool:
@@ -65,19 +67,20 @@ class NncfNet(nn.Module):
     @observing.setter
     def observing(self, value: bool) -> None:
         self._observing = value
-        for rounder in self._rounders.values():
-            for parameter in rounder.parameters():
-                parameter.requires_grad_(value)
-                if not value:
-                    parameter.grad = None  # else the optimiser would go on with the last one's momentum
+        for parameter in self._trained:
+            parameter.requires_grad_(value)
+            if not value:
+                parameter.grad = None  # else the optimiser would take the last one's step again
 
     def forward(self, log_mel: Tensor) -> Tensor:
         """Logits of a batch, rounded as int8 will round them."""
+        self._settle()
         logits: Tensor = self.net(log_mel)
         return logits
 
     def quants(self) -> dict[str, Quant]:
         """The quantisation of each activation: NNCF's where it has one, else calibration's."""
+        self._settle()
         own: Mapping[str, Quant] = self.net.rounding
         found = {name: _activation_quant(rounder) for name, rounder in self._rounders.items()}
         return {name: found[source] if source in found else own[name] for name, source in self._source.items()}
@@ -88,6 +91,17 @@ class NncfNet(nn.Module):
             name: np.asarray(_parameters(rounder)[1].numpy(), np.float32)
             for name, rounder in self._weight_rounders.items()
         }
+
+    @torch.no_grad()
+    def _settle(self) -> None:
+        """Begin at zero each range that training moved below it by less than half a step.
+
+        NNCF leaves such a range as it is and rounds around its uneven end, up to half a step off what it exports.
+        """
+        for rounder in self._rounders.values():
+            low = getattr(rounder, "input_low", None)  # a symmetric one has none
+            if isinstance(low, Tensor):
+                low[(low < 0) & (-low < 0.51 * rounder.input_range.abs() / 255)] = 0.0
 
     def to_graph(self) -> Graph:
         """The int8 graph of the present weights, with NNCF's scales."""
@@ -120,7 +134,7 @@ class _Placement:
         from nncf.torch.function_hook.wrapper import get_hook_storage
 
         self.storage = get_hook_storage(net)
-        self.keys: dict[str, tuple[Any, str, str]] = {}  # tensor name -> where its quantiser hangs
+        self.keys: dict[str, tuple[Any, str]] = {}  # tensor name -> where its quantiser hangs
         self.weights: dict[str, nn.Module] = {}
         seen: dict[str, tuple[Tensor, Tensor]] = {}
         values: dict[str, Tensor] = {}
@@ -136,7 +150,6 @@ class _Placement:
             net.listener = None
             for handle in handles:
                 handle.remove()
-        constants = {value.data_ptr() for value in net.constants.values()}
         by_weight = {
             net.weights[parameter_key(op.name)].data_ptr(): op.name for op in net.graph.ops if op.weight is not None
         }
@@ -145,20 +158,20 @@ class _Placement:
             before, after = seen[f"{where} {key}"]
             if before.data_ptr() in by_weight:
                 self.weights[by_weight[before.data_ptr()]] = hook
-            elif before.data_ptr() in constants:
-                del hooks[key]  # rounded when the graph is made, as the other engine does
             elif after.data_ptr() in by_value:
-                self.keys[by_value[after.data_ptr()]] = (hooks, key, where)
+                self.keys[by_value[after.data_ptr()]] = (hooks, key)
             else:
-                raise InputError(f"NNCF rounds a value inside an op ({where}): fine-tune with engine=own")
+                # A constant operand, which is rounded when the graph is made, or a value inside an op (between its
+                # padding and its sum, say), where int8 kernels do not round: what enters the op is rounded instead.
+                del hooks[key]
         missing = [op.name for op in net.graph.ops if op.weight is not None and op.name not in self.weights]
         if missing:
             raise InputError(f"NNCF leaves the weights of {', '.join(missing[:3])} in float: use engine=own")
 
     def settle(self, source: Mapping[str, str]) -> tuple[dict[str, nn.Module], dict[str, nn.Module]]:
         """Quantisers by tensor and by op, one a tensor of `source` that has a scale of its own."""
-        activations = {name: hooks[key] for name, (hooks, key, _) in self.keys.items() if source[name] == name}
-        for name, (hooks, key, _) in self.keys.items():
+        activations = {name: hooks[key] for name, (hooks, key) in self.keys.items() if source[name] == name}
+        for name, (hooks, key) in self.keys.items():
             if source[name] in activations:
                 hooks[key] = activations[source[name]]
             else:

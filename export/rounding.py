@@ -115,7 +115,9 @@ def _compensated(
     """Round `weight` (out, k) to whole steps of `scales` (out,), least squares under `covariance` (groups, k, k)."""
     taps = weight.shape[1]
     variance = np.einsum("gkk->gk", covariance)
-    damping = DAMPING * variance.mean(axis=1, keepdims=True) + 1e-12
+    # Inputs that hardly vary around a large mean leave eigenvalues that rounding has made negative.
+    lowest = np.linalg.eigvalsh(covariance)[:, :1]
+    damping = DAMPING * np.abs(variance).mean(axis=1, keepdims=True) + np.maximum(-2.0 * lowest, 0.0) + 1e-12
     hessian = covariance + np.eye(taps) * damping[:, None]
     # Loudest inputs first, so that their error has the most columns left to make it good.
     order = np.argsort(-variance, axis=1, kind="stable")
