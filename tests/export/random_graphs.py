@@ -13,7 +13,6 @@ from tinyscene.export.graph_builder import GraphBuilder
 from tinyscene.export.quantize import quantize
 from tinyscene.export.widen import widen
 
-
 CLAMPS: tuple[dict[str, Any], ...] = ({}, {"relu": True}, {"relu": True, "ceiling": 6.0})
 
 
