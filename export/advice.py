@@ -10,8 +10,8 @@ from .graph import Graph
 from .noise import FEW_STEPS, TensorNoise
 from .sensitivity import Effect, LayerSensitivity, Widening
 
-#: Expected agreement (`sensitivity.Effect`) from which an int8 network is called fine. It runs up to a point below what
-#: a thousand clips count, so that this stands for the .985 that the project holds its own models to.
+#: Expected agreement (`sensitivity.Effect`) from which an int8 network is called fine. It lies within a point of
+#: what a thousand clips count, so that this allows for the .985 that the project holds its own models to.
 FINE = 0.975
 
 #: A gain of less than this is not worth a change: a fifth of the noise.
@@ -87,8 +87,8 @@ def _cause(weights: float) -> str:
 def _loudest(layers: Sequence[LayerSensitivity]) -> Advice:
     first = sorted(layers, key=lambda layer: layer.share, reverse=True)[:3]
     named = ", ".join(f"{layer.name} ({100 * layer.share:.0f} %)" for layer in first)
-    spread = "spread over the network, " if first[0].share < 0.15 else ""
-    return Advice("note", f"the noise is {spread}most of it from {named}")
+    spread = "the noise is spread over the network; " if first[0].share < 0.15 else ""
+    return Advice("note", f"{spread}most noise comes from {named}")
 
 
 def _clipping(

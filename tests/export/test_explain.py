@@ -135,7 +135,7 @@ def test_spoilt_weights_are_named(networks: Networks, name: str) -> None:
     best = max(found.layers, key=lambda layer: layer.restored.logit_db)
     assert best.name == name
     assert best.restored.logit_db > found.forms["int8"].logit_db + 6.0
-    assert name in next(line.finding for line in found.advice if "most of it" in line.finding)
+    assert name in next(line.finding for line in found.advice if "most noise" in line.finding)
     tensor = next(tensor for tensor in found.tensors if tensor.name == name)
     assert tensor.weight_db is not None
     assert tensor.weight_db < tensor.rounding_db - 10.0
