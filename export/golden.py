@@ -189,9 +189,10 @@ def load_golden(path: Path) -> Golden:
         noise = {str(name): float(value) for name, value in contract["noise"].items()}
     except (InputError, OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
-        raise InputError(f"{path} is damaged ({reason}): export the model again") from error
+        raise InputError(f"{path} is damaged ({reason:.200}): export the model again") from error
     except (zipfile.BadZipFile, zlib.error, RecursionError, MemoryError, NotImplementedError, RuntimeError) as error:
-        raise InputError(f"{path} is damaged ({error or type(error).__name__}): export the model again") from error
+        reason = str(error) or type(error).__name__  # which may quote a member's name of any length
+        raise InputError(f"{path} is damaged ({reason:.200}): export the model again") from error
     clips = len(arrays["wave"]) if arrays.get("wave") is not None and arrays["wave"].ndim else 0
     shapes: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
         "wave": (("int16",), (clips, spec.clip_samples)),
