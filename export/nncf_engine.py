@@ -101,7 +101,7 @@ class NncfNet(nn.Module):
         for rounder in self._rounders.values():
             low = getattr(rounder, "input_low", None)  # a symmetric one has none
             if isinstance(low, Tensor):
-                low[(low < 0) & (-low < 0.51 * rounder.input_range.abs() / 255)] = 0.0
+                low[(low < 0) & (-low < 0.51 * torch.as_tensor(rounder.input_range).abs() / 255)] = 0.0
 
     def to_graph(self) -> Graph:
         """The int8 graph of the present weights, with NNCF's scales."""

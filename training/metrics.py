@@ -35,7 +35,8 @@ def evaluate_logits(
     """
     if not (known := labels >= 0).all():
         logits, labels = logits[known], labels[known]
-        device, clip = (None if each is None else each[known] for each in (device, clip))
+        device = None if device is None else device[known]
+        clip = None if clip is None else clip[known]
     predicted = logits.argmax(axis=1)
     correct = predicted == labels
     confusion = np.zeros((len(label_names), logits.shape[1]), dtype=np.int64)
