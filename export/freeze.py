@@ -1,7 +1,7 @@
 """A student with global response normalisation as one that has none on the device: its normaliser becomes a constant.
 
-`freeze_norm` sets the constant to the mean over calibration clips; `train_frozen` then teaches the frozen network to
-answer as its source does.
+`freeze_norm` sets the constant to the mean over calibration clips and fits the layers behind it (`layer_fit`);
+`train_frozen` then teaches the frozen network to answer as its source does.
 """
 
 from __future__ import annotations
@@ -29,16 +29,18 @@ from ..training.session import check_data, network_size, provenance, run_config
 from ..training.settings import TrainSettings
 from ..training.trainer import begin_run, fit
 from .clips import clips_of_data
+from .layer_fit import MAX_CLIPS, fit_layers
 from .unlabelled import agreements, check_unlabelled
 
 _BATCH = 32
 
 
-def freeze_norm(run: Run, log_mels: NDArray[np.float32]) -> tuple[CPMobile, dict[str, Any]]:
+def freeze_norm(run: Run, log_mels: NDArray[np.float32], fitted: bool = True) -> tuple[CPMobile, dict[str, Any]]:
     """The run's network with `norm="frozen"`, and its arguments; the means are over `log_mels` (n, n_mels, n_frames).
 
-    The two networks give different answers until the frozen one has been fine-tuned. Raises `InputError` when the run
-    has no global response normalisation to freeze.
+    Unless `fitted` is false its layers are then fitted to the run's (`fit_layers`). The two networks give different
+    answers until the frozen one has been fine-tuned. Raises `InputError` when the run has no global response
+    normalisation to freeze.
     """
     source = run.build()
     if not isinstance(source, CPMobile) or not all(isinstance(block.norm, GRN) for block in source.blocks):
@@ -62,6 +64,8 @@ def freeze_norm(run: Run, log_mels: NDArray[np.float32]) -> tuple[CPMobile, dict
     for block, total in zip(frozen.blocks, sums, strict=True):
         assert isinstance(block.norm, FrozenGRN)
         block.norm.n.copy_(total / len(log_mels))
+    if fitted:
+        fit_layers(frozen, source, log_mels)
     return frozen.eval(), arguments
 
 
@@ -137,7 +141,7 @@ def train_frozen(source: Run, settings: FreezeSettings, data: TrainingData, out:
     if begin_run(out, config):
         output.log(f"{out} is finished already: nothing to train")
         return load_run(out)
-    clips = clips_of_data(data, source.frontend)
+    clips = clips_of_data(data, source.frontend, MAX_CLIPS)
     model, arguments = freeze_norm(source, clips.log_mel)
     parameters, macs = network_size(model, source.arch)
     output.log(

@@ -12,11 +12,14 @@ import pytest
 import torch
 from torch import nn
 
+from tinyscene.export.clips import clips_of_data, log_mels
 from tinyscene.export.freeze import FreezeSettings, StatisticsSchedule, freeze_norm
+from tinyscene.export.layer_fit import fit_layers
 from tinyscene.export.lower import lower
 from tinyscene.runtime.cli import main
 from tinyscene.training.batches import open_data
 from tinyscene.training.metrics import agreement
+from tinyscene.training.models.build import build_model
 from tinyscene.training.models.norm import FrozenGRN, normalizer
 from tinyscene.training.predict import predict
 from tinyscene.training.run import load_run
@@ -58,7 +61,7 @@ def other_scenes(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 def test_the_normaliser_becomes_its_mean_over_the_clips(grn_student: Path) -> None:
     run = load_run(grn_student)
     clips = np.random.default_rng(0).standard_normal((5, 256, 64)).astype(np.float32)
-    frozen, arguments = freeze_norm(run, clips)
+    frozen, arguments = freeze_norm(run, clips, fitted=False)
     assert arguments == {**run.arguments, "norm": "frozen"}
     # By hand: the first block's GRN hears the second convolution's output through three layers and a sum.
     model = run.build()
@@ -72,6 +75,33 @@ def test_the_normaliser_becomes_its_mean_over_the_clips(grn_student: Path) -> No
     kinds = {op.kind for op in lower(frozen, 256, 64).ops}
     assert not kinds & {"MUL", "RSQRT"}
     assert {"MUL", "RSQRT"} <= {op.kind for op in lower(model, 256, 64).ops}
+
+
+def test_layers_are_fitted_to_the_sources(grn_student: Path, corpus: Path) -> None:
+    """On clips that the fit has not seen, the frozen network's logits come closer to its source's."""
+    run, data = load_run(grn_student), open_data(corpus, 1, None, None, None)
+    clips = clips_of_data(data, run.frontend).log_mel
+    unseen = torch.from_numpy(log_mels(data.cache.rows(data.evaluate), run.frontend))[:, None]
+    with torch.inference_mode():
+        exact = run.build()(unseen)
+        errors = [(freeze_norm(run, clips, fitted)[0](unseen) - exact).square().mean() for fitted in (False, True)]
+    assert errors[1] < 0.5 * errors[0]
+
+
+def test_a_fit_changes_nothing_where_nothing_changed_form(grn_student: Path) -> None:
+    """Without a gain (gamma 0) the frozen network is its source: least squares finds the weights it has."""
+    run = load_run(grn_student)
+    source = run.build()
+    frozen = build_model(run.arch, {**run.arguments, "norm": "frozen"}, len(run.labels))
+    with torch.no_grad():
+        for block in source.blocks:
+            block.norm.gamma.zero_()
+    frozen.load_state_dict(source.state_dict(), strict=False)
+    clips = np.random.default_rng(0).standard_normal((6, 256, 64)).astype(np.float32)
+    fit_layers(frozen, source, clips)
+    other = torch.from_numpy(np.random.default_rng(1).standard_normal((4, 1, 256, 64)).astype(np.float32))
+    with torch.inference_mode():
+        assert torch.allclose(frozen(other), source(other), rtol=1e-3, atol=1e-3)
 
 
 def test_train_freeze_on_unlabelled_recordings(
