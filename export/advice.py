@@ -64,7 +64,7 @@ def advise(
     else:
         yield Advice("note", "what the rounding of weights costs is not counted: the float weights are not at hand")
     yield _loudest(layers)
-    yield from _clipping(forms, tensors, method, level)
+    yield from _clipping(forms, tensors, method)
     yield from _response(graph, layers, level)
     if not fine:
         yield from _training(weights, method)
@@ -91,17 +91,22 @@ def _loudest(layers: Sequence[LayerSensitivity]) -> Advice:
     return Advice("note", f"{spread}most noise comes from {named}")
 
 
-def _clipping(
-    forms: Mapping[str, Effect], tensors: Sequence[TensorNoise], method: str | None, level: Level
-) -> Iterator[Advice]:
+def _clipping(forms: Mapping[str, Effect], tensors: Sequence[TensorNoise], method: str | None) -> Iterator[Advice]:
     gain = forms["int8 without clipping"].logit_db - forms["int8"].logit_db
     if gain < _GAIN_DB:
         return
     worst = sorted(tensors, key=lambda tensor: tensor.saturated, reverse=True)[:3]
     named = ", ".join(f"{t.name} ({100 * t.saturated:.2g} % of its values)" for t in worst if t.saturated > 0)
-    finding = f"values beyond the ranges cost up to {gain:.1f} dB, at {named}: calibrate on more clips like these"
-    command = "tinyscene export RUN --ptq --calibrator minmax --data DIR --out BUNDLE" if method == "ptq" else None
-    yield Advice(level, finding, command)
+    finding = (
+        f"values beyond the ranges cost {gain:.1f} dB, most at {named}; ranges that hold them have coarser steps, "
+        "so compare calibrators"
+    )
+    commands = {
+        "ptq": "tinyscene export RUN --ptq --calibrator percentile --data DIR --out BUNDLE",
+        "qat": _qat(" calibrator=percentile"),
+    }
+    command = commands.get(method or "")
+    yield Advice("note", finding, command)
 
 
 def _response(graph: Graph, layers: Sequence[LayerSensitivity], level: Level) -> Iterator[Advice]:

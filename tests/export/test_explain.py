@@ -152,7 +152,7 @@ def test_a_narrow_range_is_named_with_what_to_do(networks: Networks) -> None:
     assert found.forms["int8 without clipping"].logit_db > found.forms["int8"].logit_db + 3.0
     line = next(line for line in found.advice if "beyond the ranges" in line.finding)
     assert name in line.finding
-    assert "--calibrator minmax" in (line.command or "")
+    assert "--calibrator percentile" in (line.command or "")
 
 
 def test_an_empty_range_is_named(networks: Networks) -> None:
