@@ -80,12 +80,13 @@ def _adder(total: Tensor) -> Callable[..., None]:
 class FreezeSettings(TrainSettings):
     """Distillation of the frozen network from its source alone, so that any recordings serve.
 
-    Both hear the same shifted, otherwise unchanged clips.
+    Both hear the same clips: shifted, louder or quieter, mixed with each other, which keeps the network from learning
+    the few recordings there are by heart. For the same reason the rate is low: it has to change its form, not its mind.
     """
 
     epochs: int = 20
     batch_size: int = 64
-    lr: float = 1e-3
+    lr: float = 3e-4
     weight_decay: float = 0.0
     final_factor: float = 0.01
     schedule: str = "cosine"
@@ -94,6 +95,8 @@ class FreezeSettings(TrainSettings):
     freq_mask: int = 0
     distill_lambda: float = 0.0
     teacher_logits: str = "online"
+    gain_db: float = 6.0
+    clip_mix: float = 0.7
     frozen_epochs: int | None = None  # at the end, with fixed statistics (batch norm's too); 4 of 20
 
     def resolve(self) -> FreezeSettings:

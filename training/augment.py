@@ -29,6 +29,25 @@ def roll(wave: Tensor, max_shift: int, generator: Generator) -> Tensor:
     return windows[torch.arange(batch, device=wave.device), ((-shift) % n).to(wave.device)]
 
 
+def mix_clips(wave: Tensor, share: float, generator: Generator) -> Tensor:
+    """Add a quieter other item to this share of items: (1 - a) * wave + a * other, a below 0.5; (batch, n) -> same.
+
+    For teachers that hear the result too: what they answer to it is right by definition, which makes more clips of few
+    (Beyer et al., "Knowledge distillation: A good teacher is patient and consistent", arXiv 2106.05237).
+    """
+    batch = len(wave)
+    other = torch.randperm(batch, generator=generator).to(wave.device)
+    weight = 0.5 * torch.rand(batch, 1, generator=generator)
+    weight = (weight * (torch.rand(batch, 1, generator=generator) < share)).to(wave.device)
+    return wave * (1.0 - weight) + wave[other] * weight
+
+
+def random_gain(wave: Tensor, gain_db: float, generator: Generator) -> Tensor:
+    """Make each item louder or quieter by its own draw from [-gain_db, gain_db]; (batch, n) -> (batch, n)."""
+    drawn_db = gain_db * (2.0 * torch.rand(len(wave), 1, generator=generator) - 1.0)
+    return wave * (10.0 ** (drawn_db / 20.0)).to(wave.device)
+
+
 class DeviceImpulseResponses:
     """Convolution of clips with measured microphone responses: clips of one device come to sound like many.
 

@@ -13,7 +13,16 @@ from torch import Generator, Tensor, nn
 
 from ..runtime.errors import GateError
 from ..runtime.frontend_spec import FrontendSpec
-from .augment import DeviceImpulseResponses, Mixup, convolved_devices, freq_mixstyle, mixstyle, roll
+from .augment import (
+    DeviceImpulseResponses,
+    Mixup,
+    convolved_devices,
+    freq_mixstyle,
+    mix_clips,
+    mixstyle,
+    random_gain,
+    roll,
+)
 from .batches import INT16_SCALE, Batch, step_generator
 from .distill import TeacherEnsemble, distillation_loss
 from .features import LogMel
@@ -85,6 +94,10 @@ class SceneModule(pl.LightningModule):
             wave = self.responses(wave, self._convolved[batch.device.cpu()], s.dir_probability, generator)
         if s.roll_samples:
             wave = roll(wave, s.roll_samples, generator)
+        if s.gain_db:
+            wave = random_gain(wave, s.gain_db, generator)
+        if s.clip_mix:
+            wave = mix_clips(wave, s.clip_mix, generator)
         return wave
 
     def log_mel(self, wave: Tensor, generator: Generator) -> Tensor:

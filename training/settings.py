@@ -29,6 +29,8 @@ class TrainSettings:
     schedule: str = "published"  # the phases above; "cosine": warm-up, then a half cosine; "constant"
     init: str | None = None  # trained run (its head is replaced when its scenes differ), or published weights
     roll_samples: int = 4000
+    gain_db: float = 0.0  # each clip louder or quieter by up to this
+    clip_mix: float = 0.0  # share of clips that another is mixed into before student and "online" teachers hear them
     device_generalisation: str = "fms"  # "none", "mixstyle", "fms", "dir", "dirfms"
     dir_folder: str | None = None  # impulse responses of microphones, for "dir" and "dirfms"
     dir_probability: float = 0.6
@@ -72,10 +74,11 @@ class TrainSettings:
         at_least_one = ("epochs", "batch_size", "evaluate_every", "devices", "nodes", "teacher_context_s", *optional)
         not_negative = (
             "weight_decay", "warmup_epochs", "rampdown_start", "rampdown_epochs", "roll_samples", "fmax_jitter_hz",
-            "freq_mask", "time_mask", "seed", "threads", "workers", "mixup_alpha",
+            "gain_db", "freq_mask", "time_mask", "seed", "threads", "workers", "mixup_alpha",
         )  # fmt: skip
         shares = (
             "final_factor", "dir_probability", "mixstyle_probability", "distill_lambda", "holdout", "check_accuracy",
+            "clip_mix",
         )  # fmt: skip
         positive = ("lr", "mixstyle_alpha", "temperature")
         for keys, holds, expected in (
@@ -111,6 +114,11 @@ class TrainSettings:
             raise InputError(f"holdout is {self.holdout}, expected at most 0.5: most recordings are to train on")
         if self.check_epoch is not None and self.check_epoch > self.epochs:
             raise InputError(f"check_epoch is {self.check_epoch}, expected at most {self.epochs} (epochs)")
+        if self.clip_mix and self.teacher_logits != "online":
+            raise InputError(
+                f"clip_mix is {self.clip_mix}, but teacher_logits is {self.teacher_logits!r}: mixed clips need "
+                "teachers that hear them, so set teacher_logits=online or leave clip_mix at 0"
+            )
         if self.teacher_logits == "online" and (self.ensemble != "mean" or self.teacher_context_s != 1.0):
             raise InputError(
                 "teacher_logits is 'online', where teachers hear only the augmented snippet and are averaged: "

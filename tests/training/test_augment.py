@@ -16,6 +16,8 @@ from tinyscene.training.augment import (
     DeviceImpulseResponses,
     check_devices,
     convolved_devices,
+    mix_clips,
+    random_gain,
     read_impulse_responses,
     read_responses,
     responses_digest,
@@ -25,6 +27,29 @@ from tinyscene.training.augment import (
 
 def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def test_mixed_clips_hold_a_quieter_other_one() -> None:
+    # Orthogonal items: the share of each in a mix can be read off.
+    wave = torch.eye(400)
+    mixed = mix_clips(wave, 0.7, seeded(2))
+    own = mixed.diagonal()
+    other = (mixed - torch.diag(own)).sum(dim=1)
+    assert torch.allclose(own + other, torch.ones(400))
+    assert (own > 0.5).all()
+    assert 0.63 < (own < 1).float().mean() < 0.77
+    assert ((mixed != 0).sum(dim=1) <= 2).all()
+    assert torch.equal(mixed, mix_clips(wave, 0.7, seeded(2)))
+
+
+def test_gain_is_drawn_in_decibels_for_each_item() -> None:
+    wave = torch.randn(300, 20)
+    ratio = random_gain(wave, 6.0, seeded(3)) / wave
+    gain_db = 20 * torch.log10(ratio[:, 0])
+    assert torch.allclose(ratio, ratio[:, :1].expand_as(ratio), rtol=1e-4)
+    assert gain_db.min() < -5
+    assert gain_db.max() > 5
+    assert gain_db.abs().max() <= 6.001
 
 
 def test_roll_rotates_each_item_by_its_own_draw() -> None:
