@@ -81,7 +81,7 @@ class FreezeSettings(TrainSettings):
     """Distillation of the frozen network from its source alone, so that any recordings serve.
 
     Both hear the same clips: shifted, louder or quieter, mixed with each other, which keeps the network from learning
-    the few recordings there are by heart. For the same reason the rate is low: it has to change its form, not its mind.
+    the few recordings there are by heart. For the same reason the rate is low, and statistics stay as the fit left them.
     """
 
     epochs: int = 20
@@ -97,11 +97,11 @@ class FreezeSettings(TrainSettings):
     teacher_logits: str = "online"
     gain_db: float = 6.0
     clip_mix: float = 0.7
-    frozen_epochs: int | None = None  # at the end, with fixed statistics (batch norm's too); 4 of 20
+    frozen_epochs: int | None = None  # at the end, with fixed statistics (batch norm's too); all of them when null
 
     def resolve(self) -> FreezeSettings:
         """The same settings with every phase given in epochs, checked for sense."""
-        frozen = round(0.2 * self.epochs) if self.frozen_epochs is None else self.frozen_epochs
+        frozen = self.epochs if self.frozen_epochs is None else self.frozen_epochs
         warmup = round(0.05 * self.epochs, 2) if self.warmup_epochs is None else self.warmup_epochs
         settings = TrainSettings.resolve(replace(self, frozen_epochs=frozen, warmup_epochs=warmup))
         assert isinstance(settings, FreezeSettings)
