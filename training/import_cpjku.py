@@ -20,7 +20,13 @@ TAU_LABELS = (
 )  # fmt: skip
 
 ARCH = "cpm"
-ARGUMENTS = {"base_channels": 32, "channels_multiplier": 2.3, "expansion_rate": 3.0, "norm": "grn"}
+ARGUMENTS = {
+    "base_channels": 32,
+    "channels_multiplier": 2.3,
+    "expansion_rate": 3.0,
+    "norm": "grn",
+    "padding": "symmetric",
+}
 
 _LAYERS = {"0": "conv", "1": "bn"}
 _PARTS = {"0": "expand", "1": "depthwise", "2": "project"}

@@ -70,6 +70,15 @@ def _finish(graph: Graph, op: Op, x: Array) -> NDArray[Any]:
     return np.clip(x + quant.zero_point, low, high).astype(quant.dtype)
 
 
+def _around(x: NDArray[Any], kernel: tuple[int, ...], stride: tuple[int, int]) -> list[tuple[int, int]]:
+    """SAME padding of the four axes: what does not halve goes behind."""
+    pads = []
+    for size, taps, step in zip(x.shape[1:3], kernel, stride, strict=True):
+        total = max((-(-size // step) - 1) * step + taps - size, 0)
+        pads.append((total // 2, total - total // 2))
+    return [(0, 0), *pads, (0, 0)]
+
+
 def _convolution(graph: Graph, op: Op, x: NDArray[Any]) -> NDArray[Any]:
     source, target = graph.tensor[op.inputs[0]].quant, graph.tensor[op.output].quant
     assert op.weight is not None
@@ -80,7 +89,7 @@ def _convolution(graph: Graph, op: Op, x: NDArray[Any]) -> NDArray[Any]:
     kernel = op.weight.shape[1:3]
     padded = x.astype(np.int64) - source.zero_point
     if op.padding == "SAME":
-        padded = np.pad(padded, [(0, 0), *((size // 2, size // 2) for size in kernel), (0, 0)])
+        padded = np.pad(padded, _around(x, kernel, op.stride))
     windows = np.lib.stride_tricks.sliding_window_view(padded, kernel, axis=(1, 2))
     windows = windows[:, :: op.stride[0], :: op.stride[1]]  # (1, h, w, c, kh, kw)
     weight = op.weight.astype(np.int64)
@@ -129,9 +138,13 @@ def _quantize(graph: Graph, op: Op, x: NDArray[Any]) -> NDArray[Any]:
 
 
 def _average_pool(graph: Graph, op: Op, x: NDArray[Any]) -> NDArray[Any]:
-    windows = np.lib.stride_tricks.sliding_window_view(x.astype(np.int64), op.window, axis=(1, 2))
-    total = windows[:, :: op.stride[0], :: op.stride[1]].sum(axis=(4, 5))
-    count = op.window[0] * op.window[1]
+    pads = _around(x, op.window, op.stride) if op.padding == "SAME" else [(0, 0)] * 4
+
+    def sums(values: NDArray[Any]) -> NDArray[Any]:
+        windows = np.lib.stride_tricks.sliding_window_view(np.pad(values, pads), op.window, axis=(1, 2))
+        return np.asarray(windows[:, :: op.stride[0], :: op.stride[1]].sum(axis=(4, 5)))
+
+    total, count = sums(x.astype(np.int64)), sums(np.ones(x.shape, np.int64))
     rounded = np.where(total > 0, total + count // 2, total - count // 2)
     return np.asarray(np.sign(rounded) * (np.abs(rounded) // count)).astype(x.dtype)
 

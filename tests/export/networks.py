@@ -11,7 +11,11 @@ from tinyscene.training.models.norm import GRN, FrozenGRN
 
 
 def lively(norm: str = "none", seed: int = 0, gamma: float = 0.7, **arguments: object) -> CPMobile:
-    """A small CP-Mobile whose batch norms and block norms are far from the identity, in evaluation mode."""
+    """A small CP-Mobile whose batch norms and block norms are far from the identity, in evaluation mode.
+
+    Padded symmetrically unless `arguments` say otherwise: then its graph has a PAD for each kind of reader.
+    """
+    arguments = {"padding": "symmetric", **arguments}
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
     model = CPMobile(n_classes=4, base_channels=8, norm=norm, **arguments)  # type: ignore[arg-type]

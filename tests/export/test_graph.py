@@ -94,13 +94,16 @@ def test_pad_keeps_its_inputs_quantisation_and_rsqrt_reads_nothing_negative() ->
 
 
 def test_costs_of_the_published_student_are_the_known_ones() -> None:
-    graph = lower(CPMobile(norm="none").eval(), 256, 64)
+    graph = lower(CPMobile(norm="none", padding="symmetric").eval(), 256, 64)
     costs = graph.costs()
     assert sum(cost.parameters for cost in costs) == 124_850
     assert round(sum(cost.macs for cost in costs) / 1e6, 2) == 28.89
     biases = sum(op.bias.size for op in graph.ops if op.bias is not None)
     assert sum(cost.weight_bytes for cost in costs) == 124_850 + 3 * biases
     assert len(graph.ops) == 32
+    same = lower(CPMobile(norm="none", padding="same").eval(), 256, 64)
+    assert len(same.ops) == 27
+    assert [cost.macs for cost in same.costs()] == [cost.macs for cost in costs]
 
 
 def test_peak_of_a_chain_is_its_largest_neighbours() -> None:

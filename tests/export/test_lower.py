@@ -99,7 +99,8 @@ def test_only_rows_that_are_read_are_padded() -> None:
     graph = lower(lively(), 64, 32)
     pads = {op.name: op.pads for op in graph.ops if op.kind == "PAD"}
     assert pads["stem.0.pad"] == ((1, 0), (1, 0))
-    assert lower(lively(), 63, 32).tensor["stem.0.pad"].shape == (1, 65, 33, 1)  # an odd side is read to its last row
+    odd = lower(lively(), 63, 32)
+    assert odd.tensor["stem.0.pad"].shape == (1, 65, 33, 1)  # an odd side is read to its last row
 
 
 def test_published_student(tau22: Run, shared: Path) -> None:
@@ -114,7 +115,7 @@ def test_published_student(tau22: Run, shared: Path) -> None:
 
 def test_freezing_takes_the_mean_normaliser(tau22: Run, real_clips: NDArray[np.float32]) -> None:
     clips = real_clips[:40]
-    frozen, arguments = freeze_norm(tau22, clips)
+    frozen, arguments = freeze_norm(tau22, clips, fitted=False)
     assert arguments["norm"] == "frozen"
     source = tau22.build()
     seen: list[torch.Tensor] = []
@@ -123,7 +124,7 @@ def test_freezing_takes_the_mean_normaliser(tau22: Run, real_clips: NDArray[np.f
     expected = normalizer(seen[0]).mean(dim=0).flatten()
     np.testing.assert_allclose(frozen.blocks[0].norm.n.numpy(), expected.numpy(), rtol=1e-4)
     # On one clip alone, freezing to that clip's own normaliser changes nothing.
-    alone, _ = freeze_norm(tau22, clips[:1])
+    alone, _ = freeze_norm(tau22, clips[:1], fitted=False)
     np.testing.assert_allclose(logits(alone, clips[:1]), logits(source, clips[:1]), atol=1e-3)
 
 

@@ -94,7 +94,7 @@ class CPMobile(nn.Module):
 
     `strides` maps blocks, counted from "b1" through all stages, to (frequency, time) strides; `norm` is the form of
     normalisation after each block: "none", "grn" (no integer target runs it whole) or "frozen" (folds away). `padding`
-    is how strided windows meet the borders: "symmetric" as torch and the published weights do, "same" as TFLite does.
+    is how strided windows meet the borders: "same" as in TFLite, with no op; "symmetric" as in the published weights.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class CPMobile(nn.Module):
         strides: Mapping[str, Sequence[int]] = STRIDES,
         blocks_per_stage: Sequence[int] = (3, 2, 1),
         norm: str = "none",
-        padding: str = "symmetric",
+        padding: str = "same",
     ) -> None:
         super().__init__()
         if padding not in PADDINGS:

@@ -20,7 +20,7 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "channels_multiplier": 2.3,
             "expansion_rate": 3.0,
             "norm": "none",
-            "padding": "symmetric",
+            "padding": "same",
         },
         "cpr": {"base_channels": 32, "rho": 8},
         "passt": {
