@@ -166,6 +166,17 @@ def test_held_ranges_stay_while_weights_move(nncf_net: tuple[Any, NDArray[np.flo
     net.eval()
 
 
+def test_an_nncf_network_is_taken_up_from_its_state(nncf_net: tuple[Any, NDArray[np.float32]]) -> None:
+    """As a killed training does: build the network again, then load the checkpoint over it."""
+    net, _ = nncf_net
+    start, clips = calibrated(
+        "same" if any(op.padding == "SAME" and op.stride != (1, 1) for op in net.net.graph.ops) else "symmetric"
+    )
+    again, _ = qat_net("nncf", start, clips)
+    again.load_state_dict(net.state_dict())
+    assert not again.to_graph().differences(net.to_graph())
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_both_engines_start_close_to_the_float_network(engine: str) -> None:
     if engine == "nncf":
