@@ -21,21 +21,21 @@ from ..training.run import WEIGHTS, Run
 from .card import write_card
 from .clips import Clips
 from .conversion import Conversion, ExportOptions, convert
-from .fake_quant import GraphNet, dequantized
-from .forms import Form, predictor
-from .golden import Twins, choose_clips, dump_golden, make_golden
+from .explain.forms import Form, predictor
+from .explain.steps import Waterfall
+from .explain.waterfall import measure_waterfall
+from .formats.metadata import Metadata
+from .formats.onnx_writer import write_onnx
+from .formats.tflite_writer import write_tflite
 from .graph import Graph
 from .lint.verdict import TargetLint
-from .metadata import Metadata
-from .onnx_writer import write_onnx
+from .quantization.fake_quant import GraphNet, dequantized
 from .report.document import FILE, report_of, write_measurements
 from .report.measure import explain_on, gather, lint_of
 from .report.summary import scores
-from .steps import Waterfall
-from .tflite_writer import write_tflite
-from .traces import float_trace, rounded_trace
-from .verify import Check, passed, verify_bundle
-from .waterfall import measure_waterfall
+from .verification.golden import Twins, choose_clips, dump_golden, make_golden
+from .verification.traces import float_trace, rounded_trace
+from .verification.verify import Check, passed, verify_bundle
 
 
 @dataclass(frozen=True)

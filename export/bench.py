@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import torch
 
 from ..runtime.bench import BenchContext, BenchRow, measure
-from .fake_quant import GraphNet, dequantized
-from .tflite_reader import read_tflite
+from .formats.tflite_reader import read_tflite
+from .quantization.fake_quant import GraphNet, dequantized
 
 
 def rows(context: BenchContext) -> Iterator[BenchRow]:

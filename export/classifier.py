@@ -14,9 +14,9 @@ from ..runtime.bundle import load_bundle
 from ..runtime.engine import Engine, Kernels, LiteRTEngine
 from ..runtime.errors import InputError
 from ..runtime.frontend_spec import FrontendSpec
-from .metadata import Metadata
-from .model_file import ModelFile, open_model
-from .tflite_writer import write_tflite
+from .formats.metadata import Metadata
+from .formats.model_file import ModelFile, open_model
+from .formats.tflite_writer import write_tflite
 
 #: Contracts that a file of unknown origin may have been made for, told apart by the shape of its input.
 KNOWN_FRONTENDS = (frontend_spec.STUDENT, frontend_spec.CP_RESNET, frontend_spec.PASST)

@@ -12,13 +12,13 @@ from ..runtime.budget import Budget
 from ..runtime.errors import InputError
 from ..training.run import Run
 from .clips import Clips
-from .freeze import freeze_norm
+from .explain.twin import float_twin
+from .formats.tflite_reader import read_tflite
 from .graph import Graph
 from .lower import lower
-from .ptq import quantize_calibrated
-from .qat import FLOAT_MODEL, MODEL
-from .tflite_reader import read_tflite
-from .twin import float_twin
+from .quantization.freeze import freeze_norm
+from .quantization.ptq import quantize_calibrated
+from .quantization.qat import FLOAT_MODEL, MODEL
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The verbs `train qat` and `export`; torch is imported when one of them runs. `verify` has a module of its own."""
+"""The verb `export`. Torch is imported when it runs."""
 
 from __future__ import annotations
 
@@ -10,48 +10,13 @@ from ..runtime.budget import PRESETS
 from ..runtime.cli import Verb
 from ..runtime.errors import InputError, require
 from ..runtime.output import Output
-from ..training.verbs import add_data_arguments, add_training_arguments, report
-from .verbs_verify import VERIFY as VERIFY  # where the installed entry point looks for it
+from ..training.verbs import add_data_arguments
 
 if TYPE_CHECKING:
     from ..training.batches import TrainingData
     from ..training.run import Run
     from .artefact import Exported
     from .clips import Clips
-
-
-def _qat_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, metavar="RUN", help="run of a student to fine-tune as an int8 network")
-    parser.add_argument(
-        "--teacher",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="RUN",
-        help="run to distil from, repeated for an ensemble (default: the float student itself)",
-    )
-    add_training_arguments(parser, "qat", "tinyscene.export.qat")
-
-
-def _train_qat(arguments: argparse.Namespace, output: Output) -> None:
-    require("lightning", "train")
-    require("flatbuffers", "export")
-    require("onnx", "export")
-    from ..training.batches import open_data
-    from ..training.config import load_settings
-    from ..training.run import load_run
-    from .qat import QatSettings, train_qat
-
-    settings = load_settings(QatSettings, "qat", arguments.config, arguments.settings)
-    if settings.engine == "nncf":
-        require("nncf", "nncf")
-    source = load_run(arguments.run)
-    teachers = [load_run(path) for path in arguments.teacher]
-    labelled = settings.distill_lambda > 0
-    data = open_data(
-        arguments.data, arguments.fold, arguments.split, arguments.cache, output, settings.holdout, labelled
-    )
-    report(train_qat(source, settings, data, arguments.out, output, teachers), output)
 
 
 def _export_arguments(parser: argparse.ArgumentParser) -> None:
@@ -95,7 +60,7 @@ def _export(arguments: argparse.Namespace, output: Output) -> None:
     from ..training.run import load_run
     from .artefact import export
     from .conversion import ExportOptions, check_request
-    from .widen import parse_layers
+    from .quantization.widen import parse_layers
 
     run = load_run(arguments.run)
     budget = None if arguments.budget == "none" else preset(arguments.budget)
@@ -133,7 +98,7 @@ def _report_export(exported: Exported, output: Output) -> None:
     from dataclasses import asdict
 
     from .lint.verdict import overview
-    from .verify import lines
+    from .verification.verify import lines
 
     sizes, bundle = exported.sizes, exported.bundle
     kept = bundle.budget.get("preset")
@@ -163,13 +128,6 @@ def _report_export(exported: Exported, output: Output) -> None:
         verified=True,
     )
 
-
-TRAIN_QAT = Verb(
-    "fine-tune a student as the int8 network it will be",
-    "tinyscene train qat runs/student --data build/synth --out runs/qat",
-    _qat_arguments,
-    _train_qat,
-)
 
 EXPORT = Verb(
     "turn a run into a verified int8 bundle",

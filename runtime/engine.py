@@ -46,8 +46,11 @@ class LiteRTEngine:
     def __init__(
         self, model: Path, kernels: Kernels = "default", threads: int = 1, content: bytes | None = None
     ) -> None:
-        """Load `model`, or `content` in its place. Raises `InputError` for a file that is missing, damaged or no int8 classifier of one input and
-        one output, `UnavailableError` when no interpreter is installed."""
+        """Load `model`, or `content` in its place.
+
+        Raises `InputError` for a file that is missing, damaged or no int8 classifier of one input and one output,
+        `UnavailableError` when no interpreter is installed.
+        """
         if kernels not in get_args(Kernels):
             raise InputError(f"unknown kernels {kernels!r}, expected one of {', '.join(get_args(Kernels))}")
         if threads < 1:

@@ -46,7 +46,7 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_bundle_carries_the_scales_that_training_learnt(line: Path) -> None:
-    from tinyscene.export.tflite_reader import read_tflite
+    from tinyscene.export.formats.tflite_reader import read_tflite
 
     learnt = read_tflite((line / "qat" / "model.tflite").read_bytes())
     shipped = read_tflite((line / "bundle" / "model.tflite").read_bytes())

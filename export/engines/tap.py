@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...runtime.errors import InputError, require
-from ..tflite_structure import parse_model
+from ..formats.tflite_structure import parse_model
 
 #: What TFLite-Micro needs beside the tensors: its own structures, scratch buffers and alignment.
 _ARENA_BYTES = 2 << 20

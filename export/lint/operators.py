@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...runtime.errors import InputError, require
-from ..tflite_structure import parse_model
+from ..formats.tflite_structure import parse_model
 
 #: Constants of at most so many elements are kept: axes, paddings, shapes, but no weights.
 SMALL = 64

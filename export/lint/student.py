@@ -25,12 +25,12 @@ from ...training.models.norm import GRN, FrozenGRN
 from ...training.models.padding import SameAvgPool2d, SameConv2d
 from ...training.run import load_run
 from ...training.settings import StudentSettings
-from ..fake_quant import GraphNet
+from ..formats.tflite_writer import write_tflite
 from ..graph import Graph
 from ..lower import lower
-from ..ptq import calibrate
-from ..quantize import quantize
-from ..tflite_writer import write_tflite
+from ..quantization.fake_quant import GraphNet
+from ..quantization.ptq import calibrate
+from ..quantization.quantize import quantize
 from .operators import ModelView, Operator, read_operators
 from .targets import lint_view, target_names
 from .trace import as_operators, trace

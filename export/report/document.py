@@ -12,8 +12,8 @@ from typing import Any
 
 from ...runtime.bundle import Bundle
 from ...runtime.errors import InputError
+from ..formats.tflite_reader import read_tflite
 from ..graph import Graph
-from ..tflite_reader import read_tflite
 
 SCHEMA = "tinyscene.report/1"
 

@@ -12,14 +12,14 @@ from ...runtime.bench import machine
 from ...runtime.bundle import Bundle
 from ...runtime.errors import TinysceneError
 from ...runtime.output import Output, plain
-from ..check import Check
 from ..graph import Graph
+from ..verification.check import Check
 
 if TYPE_CHECKING:
     from ...training.batches import TrainingData
-    from ..explain import Explanation
+    from ..explain.explain import Explanation
+    from ..explain.steps import Waterfall
     from ..lint.verdict import TargetLint
-    from ..steps import Waterfall
 
 #: Evaluation snippets that a report explains layers with: enough to tell them apart, seconds to run.
 CLIPS = 64
@@ -46,8 +46,8 @@ def gather(
 def explain_on(bundle: Bundle, graph: Graph, data: TrainingData, output: Output) -> Explanation:
     """The explanation of a bundle's `graph` on `CLIPS` evaluation snippets of `data`, evenly spread."""
     from ..clips import log_mels
-    from ..explain import explain
-    from ..twin import float_twin
+    from ..explain.explain import explain
+    from ..explain.twin import float_twin
 
     indices = data.evaluate
     if len(indices) > CLIPS:

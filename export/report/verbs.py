@@ -62,10 +62,10 @@ def _measure(arguments: argparse.Namespace, bundle: Bundle, output: Output) -> d
     from ...training.data.corpus import read_corpus
     from ...training.label_map import check_label_map, read_label_map
     from ...training.run import load_run
-    from ..forms import float_form
-    from ..tflite_reader import read_tflite
-    from ..verify import verify_bundle
-    from ..waterfall import measure_waterfall
+    from ..explain.forms import float_form
+    from ..explain.waterfall import measure_waterfall
+    from ..formats.tflite_reader import read_tflite
+    from ..verification.verify import verify_bundle
     from .measure import explain_on, gather, lint_of
 
     teachers = [load_run(path) for path in arguments.teacher]

@@ -71,8 +71,8 @@ def mutations(data: bytes, first: int, count: int) -> Iterator[bytes]:
 def main(model: str, first: str, count: str) -> None:
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    from tinyscene.export.tflite_reader import read_tflite
-    from tinyscene.export.tflite_structure import parse_model
+    from tinyscene.export.formats.tflite_reader import read_tflite
+    from tinyscene.export.formats.tflite_structure import parse_model
     from tinyscene.runtime.errors import InputError
 
     data = Path(model).read_bytes()

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from tinyscene.export.graph import Graph, Op
 from tinyscene.export.graph_builder import GraphBuilder
-from tinyscene.export.quantize import quantize
-from tinyscene.export.widen import widen
+from tinyscene.export.quantization.quantize import quantize
+from tinyscene.export.quantization.widen import widen
 
 CLAMPS: tuple[dict[str, Any], ...] = ({}, {"relu": True}, {"relu": True, "ceiling": 6.0})
 

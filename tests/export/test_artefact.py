@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tinyscene.export.formats.tflite_reader import read_tflite
 from tinyscene.export.graph import Graph
-from tinyscene.export.qat import QatSettings
-from tinyscene.export.tflite_reader import read_tflite
+from tinyscene.export.quantization.qat import QatSettings
 from tinyscene.runtime.bundle import load_bundle
 from tinyscene.runtime.engine import open_engine
 from tinyscene.runtime.errors import InputError
@@ -85,7 +85,7 @@ def test_a_finished_qat_run_is_left_alone(
 
 KILLED = """
 import os, signal, sys
-from tinyscene.export import qat
+from tinyscene.export.quantization import qat
 from tinyscene.runtime.cli import main
 
 start = qat.RangeSchedule.on_train_epoch_start
@@ -197,7 +197,7 @@ def test_a_failed_verification_leaves_the_old_bundle(
     qat_run: Path, bundle: Path, tmp_path: Path, tinyscene: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from tinyscene.export import artefact
-    from tinyscene.export.verify import Check
+    from tinyscene.export.verification.verify import Check
 
     out = tmp_path / "bundle"
     shutil.copytree(bundle, out)

@@ -13,11 +13,11 @@ import onnx
 import pytest
 
 from tinyscene.export.classifier import open_classifier
+from tinyscene.export.formats.metadata import METADATA_NAME, Metadata, parse_metadata
+from tinyscene.export.formats.model_file import open_model
+from tinyscene.export.formats.tflite_reader import read_network
+from tinyscene.export.formats.tflite_writer import write_tflite
 from tinyscene.export.graph import Graph, Op, Quant, Tensor
-from tinyscene.export.metadata import METADATA_NAME, Metadata, parse_metadata
-from tinyscene.export.model_file import open_model
-from tinyscene.export.tflite_reader import read_network
-from tinyscene.export.tflite_writer import write_tflite
 from tinyscene.runtime.bundle import load_bundle
 from tinyscene.runtime.errors import InputError
 from tinyscene.runtime.frontend_spec import STUDENT

@@ -9,10 +9,10 @@ import pytest
 from networks import lively, mels
 from numpy.typing import NDArray
 
-from tinyscene.export.crosscheck import INSTALL, cross_check, cross_python
-from tinyscene.export.freeze import freeze_norm
 from tinyscene.export.lower import lower
-from tinyscene.export.ptq import quantize_calibrated
+from tinyscene.export.quantization.freeze import freeze_norm
+from tinyscene.export.quantization.ptq import quantize_calibrated
+from tinyscene.export.verification.crosscheck import INSTALL, cross_check, cross_python
 from tinyscene.runtime.errors import InputError, UnavailableError
 from tinyscene.training.run import Run
 

@@ -18,13 +18,13 @@ from tinyscene.export.engines.catalogue import choose
 from tinyscene.export.engines.engine import Engine, EngineError, Replay
 from tinyscene.export.engines.process import run_child
 from tinyscene.export.engines.tap import tap_onnx, tap_tflite
-from tinyscene.export.golden import channel_steps, run_layers, to_integers
+from tinyscene.export.formats.onnx_writer import write_onnx
+from tinyscene.export.formats.tflite_writer import write_tflite
 from tinyscene.export.graph import Graph
 from tinyscene.export.lower import lower
-from tinyscene.export.onnx_writer import write_onnx
-from tinyscene.export.ptq import quantize_calibrated
-from tinyscene.export.tflite_writer import write_tflite
-from tinyscene.export.traces import rounded_trace
+from tinyscene.export.quantization.ptq import quantize_calibrated
+from tinyscene.export.verification.golden import channel_steps, run_layers, to_integers
+from tinyscene.export.verification.traces import rounded_trace
 from tinyscene.runtime.errors import InputError, UnavailableError
 
 EXACT = ("litert-reference", "tflite-micro", "tflite-runtime", "tensorflow")

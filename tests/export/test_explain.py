@@ -15,17 +15,17 @@ from networks import lively, mels
 from numpy.typing import NDArray
 from random_graphs import int8_graphs, with_op
 
-from tinyscene.export.explain import Explanation, explain
-from tinyscene.export.fake_quant import GraphNet, dequantized, fake_quantize
+from tinyscene.export.explain.explain import Explanation, explain
+from tinyscene.export.explain.noise import QUIET_DB, NoiseMeter, decibels
+from tinyscene.export.explain.sensitivity import LogitMeter
+from tinyscene.export.explain.twin import FLOAT, INT8, FloatTwin, Twin, block_of, float_twin
+from tinyscene.export.formats.onnx_writer import write_onnx
 from tinyscene.export.graph import Graph, Quant
 from tinyscene.export.lower import lower
-from tinyscene.export.noise import QUIET_DB, NoiseMeter, decibels
-from tinyscene.export.onnx_writer import write_onnx
-from tinyscene.export.ptq import calibrate, quantize_calibrated
-from tinyscene.export.quantize import quantize
-from tinyscene.export.sensitivity import LogitMeter
-from tinyscene.export.twin import FLOAT, INT8, FloatTwin, Twin, block_of, float_twin
-from tinyscene.export.widen import widen
+from tinyscene.export.quantization.fake_quant import GraphNet, dequantized, fake_quantize
+from tinyscene.export.quantization.ptq import calibrate, quantize_calibrated
+from tinyscene.export.quantization.quantize import quantize
+from tinyscene.export.quantization.widen import widen
 
 Program = Callable[..., int]
 Networks = tuple[Graph, dict[str, tuple[float, float]], NDArray[np.float32]]

@@ -9,13 +9,13 @@ from networks import lively, mels
 from numpy.typing import NDArray
 from test_lower import logits
 
-from tinyscene.export.fake_quant import GraphNet, dequantized, fake_quantize, parameter_key
-from tinyscene.export.golden import run_layers
+from tinyscene.export.formats.tflite_writer import write_tflite
 from tinyscene.export.graph import Graph
 from tinyscene.export.lower import lower
-from tinyscene.export.ptq import calibrate, quantize_calibrated
-from tinyscene.export.quantize import quantize, weight_scales
-from tinyscene.export.tflite_writer import write_tflite
+from tinyscene.export.quantization.fake_quant import GraphNet, dequantized, fake_quantize, parameter_key
+from tinyscene.export.quantization.ptq import calibrate, quantize_calibrated
+from tinyscene.export.quantization.quantize import quantize, weight_scales
+from tinyscene.export.verification.golden import run_layers
 from tinyscene.runtime.errors import InputError
 from tinyscene.runtime.int8 import dequantize
 from tinyscene.runtime.int8 import quantize as to_int8

@@ -24,15 +24,15 @@ from test_fake_quant import assert_each_layer_rounds_alike
 from test_lower import logits
 from test_tflite import pack
 
-from tinyscene.export.fake_quant import GraphNet, dequantized
-from tinyscene.export.golden import run_layers
+from tinyscene.export.formats.model_file import open_model
+from tinyscene.export.formats.onnx_writer import write_onnx
+from tinyscene.export.formats.tflite_reader import read_network, read_tflite
+from tinyscene.export.formats.tflite_structure import parse_model
+from tinyscene.export.formats.tflite_writer import write_tflite
 from tinyscene.export.graph import Graph, Op, Quant, Tensor, to_nchw
-from tinyscene.export.model_file import open_model
-from tinyscene.export.onnx_writer import write_onnx
-from tinyscene.export.tflite_reader import read_network, read_tflite
-from tinyscene.export.tflite_structure import parse_model
-from tinyscene.export.tflite_writer import write_tflite
-from tinyscene.export.verify import run_onnx
+from tinyscene.export.quantization.fake_quant import GraphNet, dequantized
+from tinyscene.export.verification.golden import run_layers
+from tinyscene.export.verification.verify import run_onnx
 from tinyscene.runtime.errors import InputError
 from tinyscene.runtime.int8 import dequantize
 

@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from tinyscene.export.clips import clips_of_data, log_mels
-from tinyscene.export.freeze import FreezeSettings, StatisticsSchedule, freeze_norm
-from tinyscene.export.layer_fit import fit_layers
 from tinyscene.export.lower import lower
+from tinyscene.export.quantization.freeze import FreezeSettings, StatisticsSchedule, freeze_norm
+from tinyscene.export.quantization.layer_fit import fit_layers
 from tinyscene.runtime.cli import main
 from tinyscene.training.batches import open_data
 from tinyscene.training.metrics import agreement

@@ -13,7 +13,7 @@ from random_graphs import float_graphs, int8_graphs, with_op
 from tinyscene.export.graph import Graph, Quant
 from tinyscene.export.graph_builder import GraphBuilder
 from tinyscene.export.lower import lower
-from tinyscene.export.quantize import quantize
+from tinyscene.export.quantization.quantize import quantize
 from tinyscene.runtime.errors import InputError
 from tinyscene.training.models.cp_mobile import CPMobile
 

@@ -20,20 +20,20 @@ from test_graph import tiny
 from test_int8_arithmetic import int8_inputs
 from test_lower import logits
 
-from tinyscene.export.fake_quant import GraphNet, dequantized
-from tinyscene.export.freeze import freeze_norm
-from tinyscene.export.golden import run_layers
+from tinyscene.export.formats.onnx_writer import write_onnx
+from tinyscene.export.formats.tflite_reader import read_tflite
+from tinyscene.export.formats.tflite_writer import write_tflite
 from tinyscene.export.graph import Graph, Quant
 from tinyscene.export.graph_builder import GraphBuilder
 from tinyscene.export.lower import lower
-from tinyscene.export.onnx_writer import write_onnx
-from tinyscene.export.ptq import calibrate, quantize_calibrated
-from tinyscene.export.quantize import ROOM, choose_quant, choose_quants, quantize
-from tinyscene.export.tflite_reader import read_tflite
-from tinyscene.export.tflite_writer import write_tflite
-from tinyscene.export.verify import run_onnx
-from tinyscene.export.wide_choice import activation_noise, layers_around, resolve_layers
-from tinyscene.export.widen import layers_named, parse_layers, widen
+from tinyscene.export.quantization.fake_quant import GraphNet, dequantized
+from tinyscene.export.quantization.freeze import freeze_norm
+from tinyscene.export.quantization.ptq import calibrate, quantize_calibrated
+from tinyscene.export.quantization.quantize import ROOM, choose_quant, choose_quants, quantize
+from tinyscene.export.quantization.wide_choice import activation_noise, layers_around, resolve_layers
+from tinyscene.export.quantization.widen import layers_named, parse_layers, widen
+from tinyscene.export.verification.golden import run_layers
+from tinyscene.export.verification.verify import run_onnx
 from tinyscene.runtime.errors import InputError
 from tinyscene.training.run import Run
 

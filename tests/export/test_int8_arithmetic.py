@@ -8,12 +8,12 @@ from integer_reference import multiplier, requantize, run
 from networks import lively, mels
 from numpy.typing import NDArray
 
-from tinyscene.export.freeze import freeze_norm
-from tinyscene.export.golden import run_layers
+from tinyscene.export.formats.tflite_writer import write_tflite
 from tinyscene.export.graph import Graph
 from tinyscene.export.lower import lower
-from tinyscene.export.ptq import quantize_calibrated
-from tinyscene.export.tflite_writer import write_tflite
+from tinyscene.export.quantization.freeze import freeze_norm
+from tinyscene.export.quantization.ptq import quantize_calibrated
+from tinyscene.export.verification.golden import run_layers
 from tinyscene.runtime.int8 import quantize
 from tinyscene.training.run import Run
 

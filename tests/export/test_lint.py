@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from networks import lively, mels
 from one_op import one_op, tensor, tflite
 
+from tinyscene.export.formats.tflite_reader import read_tflite
+from tinyscene.export.formats.tflite_writer import write_tflite
 from tinyscene.export.lint.operators import read_operators
 from tinyscene.export.lint.targets import TARGETS, lint_model
 from tinyscene.export.lint.verdict import FALLS_BACK, REFUSED, RUNS, TargetLint
 from tinyscene.export.lower import lower
-from tinyscene.export.ptq import calibrate
-from tinyscene.export.quantize import quantize
-from tinyscene.export.tflite_reader import read_tflite
-from tinyscene.export.tflite_writer import write_tflite
+from tinyscene.export.quantization.ptq import calibrate
+from tinyscene.export.quantization.quantize import quantize
 from tinyscene.runtime.errors import InputError
 
 

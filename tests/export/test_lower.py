@@ -11,16 +11,16 @@ from networks import lively, mels
 from numpy.typing import NDArray
 from torch import nn
 
-from tinyscene.export.fake_quant import GraphNet
-from tinyscene.export.freeze import freeze_norm
-from tinyscene.export.golden import run_layers
+from tinyscene.export.formats.onnx_writer import write_onnx
+from tinyscene.export.formats.tflite_writer import write_tflite
 from tinyscene.export.graph import Graph
 from tinyscene.export.graph_builder import GraphBuilder
 from tinyscene.export.lower import lower
-from tinyscene.export.onnx_writer import write_onnx
-from tinyscene.export.quantize import quantize as quantize_graph
-from tinyscene.export.tflite_writer import write_tflite
-from tinyscene.export.verify import run_onnx
+from tinyscene.export.quantization.fake_quant import GraphNet
+from tinyscene.export.quantization.freeze import freeze_norm
+from tinyscene.export.quantization.quantize import quantize as quantize_graph
+from tinyscene.export.verification.golden import run_layers
+from tinyscene.export.verification.verify import run_onnx
 from tinyscene.runtime.errors import InputError
 from tinyscene.runtime.int8 import dequantize, quantize
 from tinyscene.training.models.cp_mobile import CPMobile

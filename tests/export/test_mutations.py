@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from mutations import mutate
 
-from tinyscene.export.golden import load_golden
-from tinyscene.export.model_file import open_model
+from tinyscene.export.formats.model_file import open_model
+from tinyscene.export.verification.golden import load_golden
 from tinyscene.runtime.bundle import MANIFEST, load_bundle
 from tinyscene.runtime.errors import InputError
 

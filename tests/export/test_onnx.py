@@ -12,16 +12,16 @@ from onnx import numpy_helper
 from random_graphs import float_graphs, int8_graphs
 from test_lower import logits
 
-from tinyscene.export.fake_quant import GraphNet
-from tinyscene.export.freeze import freeze_norm
-from tinyscene.export.golden import run_layers
+from tinyscene.export.formats.onnx_writer import write_onnx
+from tinyscene.export.formats.tflite_writer import write_tflite
 from tinyscene.export.graph import Graph
 from tinyscene.export.lower import lower
-from tinyscene.export.onnx_writer import write_onnx
-from tinyscene.export.ptq import calibrate, quantize_calibrated
-from tinyscene.export.quantize import quantize
-from tinyscene.export.tflite_writer import write_tflite
-from tinyscene.export.verify import run_onnx
+from tinyscene.export.quantization.fake_quant import GraphNet
+from tinyscene.export.quantization.freeze import freeze_norm
+from tinyscene.export.quantization.ptq import calibrate, quantize_calibrated
+from tinyscene.export.quantization.quantize import quantize
+from tinyscene.export.verification.golden import run_layers
+from tinyscene.export.verification.verify import run_onnx
 from tinyscene.runtime.int8 import dequantize
 from tinyscene.runtime.int8 import quantize as to_int8
 from tinyscene.training.run import Run

@@ -12,15 +12,15 @@ from test_graph import tiny
 from test_lower import logits
 
 from tinyscene.export.clips import clips_of_files
-from tinyscene.export.fake_quant import GraphNet
-from tinyscene.export.freeze import freeze_norm
 from tinyscene.export.graph import Graph
 from tinyscene.export.graph_builder import GraphBuilder
 from tinyscene.export.lower import lower
-from tinyscene.export.ptq import CALIBRATORS, calibrate, measure, quantize_calibrated, ranges_from
-from tinyscene.export.quantize import quantize
-from tinyscene.export.rescale import equalize, groups, rescale
-from tinyscene.export.rounding import round_weights
+from tinyscene.export.quantization.fake_quant import GraphNet
+from tinyscene.export.quantization.freeze import freeze_norm
+from tinyscene.export.quantization.ptq import CALIBRATORS, calibrate, measure, quantize_calibrated, ranges_from
+from tinyscene.export.quantization.quantize import quantize
+from tinyscene.export.quantization.rescale import equalize, groups, rescale
+from tinyscene.export.quantization.rounding import round_weights
 from tinyscene.runtime.errors import InputError
 from tinyscene.training.run import Run
 

@@ -11,14 +11,14 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from tinyscene.export.fake_quant import GraphNet, fake_quantize
+from tinyscene.export.formats.onnx_writer import write_onnx
+from tinyscene.export.formats.tflite_reader import read_tflite
+from tinyscene.export.formats.tflite_writer import write_tflite
 from tinyscene.export.graph import quant_source
 from tinyscene.export.lower import lower
-from tinyscene.export.onnx_writer import write_onnx
-from tinyscene.export.ptq import Calibrated, quantize_calibrated
-from tinyscene.export.qat_engines import ENGINES, qat_net
-from tinyscene.export.tflite_reader import read_tflite
-from tinyscene.export.tflite_writer import write_tflite
+from tinyscene.export.quantization.fake_quant import GraphNet, fake_quantize
+from tinyscene.export.quantization.ptq import Calibrated, quantize_calibrated
+from tinyscene.export.quantization.qat_engines import ENGINES, qat_net
 from tinyscene.runtime.errors import UnavailableError
 from tinyscene.training.models.build import build_model
 from tinyscene.training.run import load_run

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from test_graph import tiny
 
 from tinyscene.export.graph import Quant
-from tinyscene.export.quantize import choose_quant, dequantize_weights, quantize, weight_scales
+from tinyscene.export.quantization.quantize import choose_quant, dequantize_weights, quantize, weight_scales
 from tinyscene.runtime.errors import InputError
 from tinyscene.runtime.int8 import dequantize
 from tinyscene.runtime.int8 import quantize as to_int8

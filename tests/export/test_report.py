@@ -17,13 +17,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tinyscene.export.card import write_card
+from tinyscene.export.formats.tflite_reader import read_tflite
 from tinyscene.export.report.accuracy import mistakes
 from tinyscene.export.report.cost import budget_view
 from tinyscene.export.report.document import FILE, report_of, write_measurements
 from tinyscene.export.report.page import render
 from tinyscene.export.report.plots import Scale, confusion
 from tinyscene.export.report.summary import limits, percent, points, summarise
-from tinyscene.export.tflite_reader import read_tflite
 from tinyscene.runtime.bundle import load_bundle
 from tinyscene.runtime.errors import InputError
 

@@ -16,9 +16,9 @@ from ai_edge_litert import schema_py_generated as schema
 from test_graph import tiny_int8
 from test_tflite import pack, unpack
 
-from tinyscene.export.tflite_layout import TABLES, UNIONS, WIDTHS
-from tinyscene.export.tflite_structure import parse_model
-from tinyscene.export.tflite_writer import IDENTIFIER, write_tflite
+from tinyscene.export.formats.tflite_layout import TABLES, UNIONS, WIDTHS
+from tinyscene.export.formats.tflite_structure import parse_model
+from tinyscene.export.formats.tflite_writer import IDENTIFIER, write_tflite
 from tinyscene.runtime.errors import InputError
 
 FOREIGN = Path(__file__).with_name("foreign")
@@ -121,7 +121,7 @@ def test_parts_that_are_shared_to_fill_the_memory_are_refused() -> None:
 
 
 def test_too_many_tables_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tinyscene.export.tflite_structure.MAX_TABLES", 1000)
+    monkeypatch.setattr("tinyscene.export.formats.tflite_structure.MAX_TABLES", 1000)
     model = unpack(tiny_int8())
     model.operatorCodes *= 1000
     refused(pack(model), "more than")

@@ -17,13 +17,13 @@ from networks import lively, mels
 from random_graphs import int8_graphs
 from test_graph import tiny, tiny_int8
 
-from tinyscene.export.fake_quant import GraphNet
+from tinyscene.export.formats.tflite_reader import read_tflite
+from tinyscene.export.formats.tflite_writer import IDENTIFIER, write_tflite
 from tinyscene.export.graph import Graph
 from tinyscene.export.lower import lower
-from tinyscene.export.ptq import calibrate
-from tinyscene.export.quantize import quantize
-from tinyscene.export.tflite_reader import read_tflite
-from tinyscene.export.tflite_writer import IDENTIFIER, write_tflite
+from tinyscene.export.quantization.fake_quant import GraphNet
+from tinyscene.export.quantization.ptq import calibrate
+from tinyscene.export.quantization.quantize import quantize
 from tinyscene.runtime.errors import InputError
 
 
@@ -68,7 +68,7 @@ def test_zero_points_of_channels_are_written_once(monkeypatch: pytest.MonkeyPatc
     graph = lower(lively("none"), *clips.shape[1:])
     int8 = quantize(graph, calibrate(graph, clips))
     shared = write_tflite(int8)
-    monkeypatch.setattr("tinyscene.export.tflite_writer._SharingBuilder", flatbuffers.Builder)
+    monkeypatch.setattr("tinyscene.export.formats.tflite_writer._SharingBuilder", flatbuffers.Builder)
     apart = write_tflite(int8)
     channels = sum(op.weight_scales.size for op in int8.ops if op.weight_scales is not None)
     assert len(apart) - len(shared) > 8 * channels  # those of the weights or those of the biases, at the least

@@ -18,21 +18,21 @@ import pytest
 from numpy.typing import NDArray
 from random_graphs import with_op
 
-from tinyscene.export.divergence import (
+from tinyscene.export.engines.catalogue import choose
+from tinyscene.export.engines.engine import Engine, RefusedError, Replay
+from tinyscene.export.formats.tflite_reader import read_network
+from tinyscene.export.formats.tflite_writer import write_tflite
+from tinyscene.export.graph import Graph, Quant
+from tinyscene.export.verification.divergence import (
     compare_layers,
     compare_logits,
     drifting_layer,
     first_difference,
     order_of,
 )
-from tinyscene.export.engines.catalogue import choose
-from tinyscene.export.engines.engine import Engine, RefusedError, Replay
-from tinyscene.export.fingerprint import differing_channel, fingerprint
-from tinyscene.export.golden import choose_clips, dump_golden, load_golden
-from tinyscene.export.graph import Graph, Quant
-from tinyscene.export.tflite_reader import read_network
-from tinyscene.export.tflite_writer import write_tflite
-from tinyscene.export.verify import against_reference, verify_bundle
+from tinyscene.export.verification.fingerprint import differing_channel, fingerprint
+from tinyscene.export.verification.golden import choose_clips, dump_golden, load_golden
+from tinyscene.export.verification.verify import against_reference, verify_bundle
 from tinyscene.runtime.bundle import Bundle, load_bundle, write_bundle
 from tinyscene.runtime.errors import InputError
 from tinyscene.runtime.frontend_spec import FrontendSpec
@@ -433,7 +433,7 @@ def test_an_engine_may_lack_an_op_unless_it_was_asked_for(bundle: Path, monkeypa
 
     engines = [Engine(key, key, True, "", refuse) for key in ("tflite-micro", "litert-reference")]
     assert [check.passed for check in verify_bundle(load_bundle(bundle), engines)[-2:]] == [False, False]
-    monkeypatch.setattr("tinyscene.export.verify.choose", lambda keys: engines)
+    monkeypatch.setattr("tinyscene.export.verification.verify.choose", lambda keys: engines)
     checks = verify_bundle(load_bundle(bundle))[-2:]
     assert [check.passed for check in checks] == [None, False]
     assert checks[0].detail == "X cannot run the model (no op FOO)"

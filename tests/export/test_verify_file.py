@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 
 from tinyscene.export.engines.catalogue import choose
 from tinyscene.export.engines.engine import Engine, Replay
-from tinyscene.export.freeze import freeze_norm
+from tinyscene.export.formats.tflite_reader import read_tflite
+from tinyscene.export.formats.tflite_writer import write_tflite
 from tinyscene.export.graph import Graph, Quant
 from tinyscene.export.lower import lower
-from tinyscene.export.ptq import quantize_calibrated
-from tinyscene.export.stimuli import stimuli
-from tinyscene.export.tflite_reader import read_tflite
-from tinyscene.export.tflite_writer import write_tflite
-from tinyscene.export.verify_file import Subject, verify_file, verify_many
+from tinyscene.export.quantization.freeze import freeze_norm
+from tinyscene.export.quantization.ptq import quantize_calibrated
+from tinyscene.export.verification.stimuli import stimuli
+from tinyscene.export.verification.verify_file import Subject, verify_file, verify_many
 from tinyscene.runtime.errors import InputError
 from tinyscene.training.run import Run
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tinyscene.export.forms import REFERENCE, Form
-from tinyscene.export.waterfall import Waterfall, compare_forms
+from tinyscene.export.explain.forms import REFERENCE, Form
+from tinyscene.export.explain.waterfall import Waterfall, compare_forms
 from tinyscene.runtime.errors import GateError, InputError, UnavailableError
 from tinyscene.runtime.frontend_spec import STUDENT
 from tinyscene.runtime.output import Output

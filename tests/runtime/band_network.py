@@ -41,7 +41,7 @@ class BandNetwork:
             "tinyscene.export.graph", reason="needs the export extra: pip install 'tinyscene[export]'"
         )
         writer = pytest.importorskip(
-            "tinyscene.export.tflite_writer", reason="needs the export extra: pip install 'tinyscene[export]'"
+            "tinyscene.export.formats.tflite_writer", reason="needs the export extra: pip install 'tinyscene[export]'"
         )
         out = graph.Quant(self.output_scale, self.output_zero_point)
         _, n_mels, n_frames, _ = self.weight.shape

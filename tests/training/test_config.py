@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tinyscene.export.qat import QatSettings
+from tinyscene.export.quantization.qat import QatSettings
 from tinyscene.runtime.errors import InputError
 from tinyscene.training.config import differing, load_settings
 from tinyscene.training.settings import StudentSettings, TeacherSettings, TrainSettings

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tinyscene.export.qat import QatSettings
+from tinyscene.export.quantization.qat import QatSettings
 from tinyscene.training.config import load_settings
 from tinyscene.training.models.build import build_model, frontend_for
 from tinyscene.training.models.counts import layer_costs, totals

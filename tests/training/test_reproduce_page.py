@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tinyscene.export.qat import QatSettings
+from tinyscene.export.quantization.qat import QatSettings
 from tinyscene.training.config import load_settings
 from tinyscene.training.settings import StudentSettings, TeacherSettings, TrainSettings
 
