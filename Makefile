@@ -73,7 +73,7 @@ $(ENGINES)/tensorflow/.installed:
 	$(@D)/bin/pip install -q tensorflow-cpu==2.21.0
 	@touch $@
 
-# What `python -m tinyscene.export.crosscheck` and its test have the same network converted by: about 1.5 GB.
+# What `python -m tinyscene.export.verification.crosscheck` and its test have the same network converted by: about 1.5 GB.
 $(ENGINES)/cross/.installed:
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/pip install -q torch==2.13.0

@@ -57,9 +57,11 @@ def test_verification_says_so(line: Path) -> None:
     assert "verdict: verified" in tinyscene("verify", "bundle", folder=line).stdout
 
 
-def test_every_engine_is_scored_in_the_manifest(line: Path) -> None:
+def test_every_form_is_scored_in_the_bundle(line: Path) -> None:
     metrics = json.loads((line / "bundle" / "bundle.json").read_text())["metrics"]
-    assert "LiteRT reference" in json.dumps(metrics)
+    rows = {row["name"]: row for row in json.loads((line / "bundle" / "report.json").read_text())["waterfall"]["rows"]}
+    assert rows["int8, LiteRT reference"]["accuracy"] == metrics["accuracy"]
+    assert {"folded, float ONNX", "int8, torch fake-quant", "int8, LiteRT default", "int8, ONNX QDQ"} < set(rows)
 
 
 def test_run_and_bundle_are_compared_on_the_same_snippets(line: Path) -> None:

@@ -25,12 +25,16 @@ from ..runtime.atomic import write_file
 from ..runtime.errors import InputError
 from ..runtime.frontend_spec import FrontendSpec
 from .models.build import build_model
+from .models.sizes import DEFAULTS
 
 SCHEMA = "tinyscene.run/1"
 MANIFEST = "run.json"
 WEIGHTS = "weights.safetensors"
 CONFIG = "config.yaml"
 KINDS = ("student", "teacher", "qat", "imported")
+
+#: Architecture -> arguments that came later, with what the runs without them were trained with.
+_BEFORE: Mapping[str, Mapping[str, Any]] = {"cpm": {"padding": "symmetric"}}
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,7 @@ def save_run(
         "schema": SCHEMA,
         "kind": kind,
         "arch": arch,
-        "arguments": dict(arguments),
+        "arguments": {**_implied(arch, DEFAULTS), **arguments},
         "labels": list(labels),
         "frontend": frontend.to_dict(),
         "frontend_hash": frontend.hash(),
@@ -156,13 +160,18 @@ def load_run(path: Path) -> Run:
         path=path,
         kind=manifest["kind"],
         arch=manifest["arch"],
-        arguments=manifest["arguments"],
+        arguments={**_implied(manifest["arch"], _BEFORE), **manifest["arguments"]},
         labels=tuple(manifest["labels"]),
         frontend=frontend,
         metrics=manifest["metrics"],
         provenance=manifest["provenance"],
         files=manifest["files"],
     )
+
+
+def _implied(arch: str, values: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Arguments in `values` that runs have not always held, though the network depends on them."""
+    return {name: values[arch][name] for name in _BEFORE.get(arch, ())}
 
 
 def _read_manifest(file: Path) -> dict[str, Any]:

