@@ -214,6 +214,7 @@ def _quantised(net: GraphNet, batches: list[Tensor]) -> Any:
     """`net` with NNCF's quantisers for int8 kernels: activations per tensor, weights per channel over all 8 bits."""
     # Torch's build waits for ever on a lock that a killed build left; NNCF's own limit is too short for a slow machine.
     os.environ.setdefault("NNCF_EXTENSION_LOAD_TIMEOUT", _BUILD_S)
+    os.environ.setdefault("NNCF_CI", "1")  # or it reports its use over the network
     nncf = require("nncf", "nncf")
     from nncf.quantization.advanced_parameters import (
         AdvancedQuantizationParameters,
