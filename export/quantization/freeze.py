@@ -145,6 +145,8 @@ def train_frozen(source: Run, settings: FreezeSettings, data: TrainingData, out:
         output.log(f"{out} is finished already: nothing to train")
         return load_run(out)
     clips = clips_of_data(data, source.frontend, MAX_CLIPS)
+    if settings.threads:  # the fit too has to give the same bits when a killed run goes on
+        torch.set_num_threads(settings.threads)
     model, arguments = freeze_norm(source, clips.log_mel)
     parameters, macs = network_size(model, source.arch)
     output.log(

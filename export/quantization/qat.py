@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.callbacks import Callback
 
 from ...runtime.errors import InputError
@@ -123,6 +124,8 @@ def train_qat(
     if begin_run(out, config):
         output.log(f"{out} is finished already: nothing to train")
         return load_run(out)
+    if settings.threads:  # calibration too has to give the same bits when a killed run goes on
+        torch.set_num_threads(settings.threads)
     model, frontend = source.build(), source.frontend
     graph = lower(model, frontend.n_mels, frontend.n_frames())
     clips = clips_of_data(data, frontend)
