@@ -98,7 +98,7 @@ fuzz: setup
 # mypy does not see through the package-dir mapping: give it the tree under the import name.
 typecheck: setup
 	@mkdir -p build/types/tinyscene
-	@for folder in runtime training export; do ln -sfn ../../../$$folder build/types/tinyscene/$$folder; done
+	@for folder in runtime training export firmware_bench; do ln -sfn ../../../$$folder build/types/tinyscene/$$folder; done
 	MYPYPATH=build/types $(BIN)/mypy -p tinyscene --namespace-packages --explicit-package-bases
 
 build/bundle/bundle.json:

@@ -1,0 +1,1 @@
+"""Boards on a serial port: the MLPerf Tiny protocol, from the host's side."""

@@ -1,0 +1,1 @@
+"""The plan as C: the model, its header, and the projects it is exported in."""
