@@ -1,1 +1,8 @@
-"""The C front end's tables, made from the contract, and its arithmetic in numpy where that is fixed point."""
+"""The C front end's tables, made from the contract; `error` measures the C against numpy.
+
+`files` writes the tables, `library` names the C files that go with them.
+"""
+
+from .sources import files, library
+
+__all__ = ["files", "library"]
