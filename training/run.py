@@ -33,9 +33,6 @@ WEIGHTS = "weights.safetensors"
 CONFIG = "config.yaml"
 KINDS = ("student", "teacher", "qat", "imported")
 
-#: Architecture -> arguments that came later, with what the runs without them were trained with.
-_BEFORE: Mapping[str, Mapping[str, Any]] = {"cpm": {"padding": "symmetric"}}
-
 
 @dataclass(frozen=True)
 class Run:
@@ -160,18 +157,13 @@ def load_run(path: Path) -> Run:
         path=path,
         kind=manifest["kind"],
         arch=manifest["arch"],
-        arguments={**_implied(manifest["arch"], _BEFORE), **manifest["arguments"]},
+        arguments=manifest["arguments"],
         labels=tuple(manifest["labels"]),
         frontend=frontend,
         metrics=manifest["metrics"],
         provenance=manifest["provenance"],
         files=manifest["files"],
     )
-
-
-def _implied(arch: str, values: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Arguments in `values` that runs have not always held, though the network depends on them."""
-    return {name: values[arch][name] for name in _BEFORE.get(arch, ())}
 
 
 def _read_manifest(file: Path) -> dict[str, Any]:

@@ -105,10 +105,3 @@ def test_places_without_a_run(tmp_path: Path, saved: Run) -> None:
         load_run(saved.path)
     with pytest.raises(InputError, match=r"has no model\.tflite"):
         saved.file("model.tflite")
-
-
-def test_a_run_of_before_there_was_a_choice_of_padding_pads_as_it_was_trained(saved: Run) -> None:
-    manifest = json.loads((saved.path / "run.json").read_bytes())
-    del manifest["arguments"]["padding"]
-    (saved.path / "run.json").write_text(json.dumps(manifest))
-    assert load_run(saved.path).arguments["padding"] == "symmetric"
