@@ -10,7 +10,6 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..export.graph import Graph, Op, Quant
 from ..runtime.errors import InputError

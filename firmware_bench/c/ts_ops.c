@@ -1,0 +1,107 @@
+/* Convolution, pools and padding, one row at a time: see ts_ops.h. */
+#include "ts_ops.h"
+
+#include <string.h>
+
+#include "ts_requantize.h"
+
+void ts_depthwise_row(const int8_t *const *rows, int32_t height, int32_t kernel, int8_t *out, int32_t width,
+                      int32_t stride, const ts_conv *conv) {
+    const int32_t multiplier = conv->outputs / conv->inputs;
+    for (int32_t x = 0; x < width; ++x) {
+        const int8_t *weights = conv->weights; /* (height, kernel, outputs) */
+        const int32_t *requant = conv->requant; /* (outputs, 3): bias, multiplier, shift */
+        for (int32_t output = 0; output < conv->outputs; ++output) {
+            const int32_t first = x * stride * conv->inputs + output / multiplier;
+            int32_t sum = 0;
+            for (int32_t y = 0; y < height; ++y) {
+                for (int32_t tap = 0; tap < kernel; ++tap) {
+                    sum += rows[y][first + tap * conv->inputs] * weights[(y * kernel + tap) * conv->outputs + output];
+                }
+            }
+            sum = ts_requantize(sum + requant[0], requant[1], requant[2]) + conv->zero_point;
+            *out++ = (int8_t)ts_clamp(sum, conv->low, conv->high);
+            requant += 3;
+        }
+    }
+}
+
+/* The columns that exist of output column x's window: begin up to, not with, end. */
+typedef struct {
+    int32_t begin, end;
+} ts_window;
+
+static ts_window ts_window_of(const ts_pool *pool, int32_t x) {
+    const int32_t first = x * pool->stride - pool->before;
+    const int32_t last = first + pool->kernel;
+    const ts_window window = {first < 0 ? 0 : first, last > pool->columns ? pool->columns : last};
+    return window;
+}
+
+/* sum / count rounded half away from zero, clamped. */
+static int8_t ts_average(int32_t sum, int32_t count, const ts_pool *pool) {
+    const int32_t mean = (sum > 0 ? sum + count / 2 : sum - count / 2) / count;
+    return (int8_t)ts_clamp(mean, pool->low, pool->high);
+}
+
+void ts_average_pool_row(const int8_t *const *rows, int32_t height, int8_t *out, int32_t width, const ts_pool *pool) {
+    for (int32_t x = 0; x < width; ++x) {
+        const ts_window window = ts_window_of(pool, x);
+        const int32_t count = (window.end - window.begin) * height;
+        for (int32_t channel = 0; channel < pool->channels; ++channel) {
+            int32_t sum = 0;
+            for (int32_t y = 0; y < height; ++y) {
+                for (int32_t column = window.begin; column < window.end; ++column) {
+                    sum += rows[y][column * pool->channels + channel];
+                }
+            }
+            *out++ = ts_average(sum, count, pool);
+        }
+    }
+}
+
+void ts_max_pool_row(const int8_t *const *rows, int32_t height, int8_t *out, int32_t width, const ts_pool *pool) {
+    for (int32_t x = 0; x < width; ++x) {
+        const ts_window window = ts_window_of(pool, x);
+        for (int32_t channel = 0; channel < pool->channels; ++channel) {
+            int32_t largest = INT8_MIN;
+            for (int32_t y = 0; y < height; ++y) {
+                for (int32_t column = window.begin; column < window.end; ++column) {
+                    const int32_t value = rows[y][column * pool->channels + channel];
+                    largest = value > largest ? value : largest;
+                }
+            }
+            *out++ = (int8_t)ts_clamp(largest, pool->low, pool->high);
+        }
+    }
+}
+
+void ts_average_pool_add(const int8_t *in, int32_t *sums, int32_t width, const ts_pool *pool) {
+    for (int32_t x = 0; x < width; ++x) {
+        const ts_window window = ts_window_of(pool, x);
+        for (int32_t column = window.begin; column < window.end; ++column) {
+            const int8_t *pixel = in + column * pool->channels;
+            for (int32_t channel = 0; channel < pool->channels; ++channel) {
+                sums[channel] += pixel[channel];
+            }
+        }
+        sums += pool->channels;
+    }
+}
+
+void ts_average_pool_finish(const int32_t *sums, int32_t height, int8_t *out, int32_t width, const ts_pool *pool) {
+    for (int32_t x = 0; x < width; ++x) {
+        const ts_window window = ts_window_of(pool, x);
+        const int32_t count = (window.end - window.begin) * height;
+        for (int32_t channel = 0; channel < pool->channels; ++channel) {
+            *out++ = ts_average(*sums++, count, pool);
+        }
+    }
+}
+
+void ts_pad_row(const int8_t *in, int8_t *out, int32_t columns, int32_t channels, int32_t before, int32_t after,
+                int32_t zero_point) {
+    memset(out, zero_point, (size_t)(before * channels));
+    memcpy(out + before * channels, in, (size_t)(columns * channels));
+    memset(out + (before + columns) * channels, zero_point, (size_t)(after * channels));
+}
