@@ -1,0 +1,166 @@
+"""Firmware in unicorn: the emulator that pip installs. Exact instruction counts, and a third of a second an inference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...runtime.errors import InputError, require
+from .build import Firmware
+from .counts import Counts
+from .hooks import BlockHook
+from .machine import INSTRUCTION_LIMIT, CallResult, Machine, MachineError
+
+_PAINT = b"\xa5"
+_PAGE = 0x1000
+_WORD_ARGUMENTS = {"arm": 4, "riscv": 8, "aarch64": 8}
+#: Of a Linux program: memory for a stack, far from the program.
+_AARCH64_STACK = (0x4000_0000, 256 * 1024)
+
+
+class UnicornMachine(Machine):
+    """One processor without peripherals. `python_hook` counts without a compiler, slowly."""
+
+    def __init__(self, firmware: Firmware, *, python_hook: bool = False) -> None:
+        super().__init__(firmware)
+        require("unicorn", "emulate")
+        import unicorn
+
+        self._unicorn = unicorn
+        target = firmware.target
+        self._architecture = target.architecture
+        self._faulted = False
+        registers = _registers(self._architecture)
+        self._arguments, self._sp, self._lr, self._pc = registers
+        modes = {
+            "arm": (unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS),
+            "riscv": (unicorn.UC_ARCH_RISCV, unicorn.UC_MODE_RISCV32),
+            "aarch64": (unicorn.UC_ARCH_ARM64, unicorn.UC_MODE_ARM),
+        }
+        self._uc = unicorn.Uc(*modes[self._architecture])
+        constants: Any = {
+            "arm": unicorn.arm_const,
+            "riscv": unicorn.riscv_const,
+            "aarch64": unicorn.arm64_const,
+        }[self._architecture]
+        self._uc.ctl_set_cpu_model(getattr(constants, f"UC_CPU_{target.unicorn_cpu}"))
+        self._map()
+        self._counts = Counts(firmware)
+        self._hook = BlockHook(self._uc, self._counts, python=python_hook)
+        if target.is_bare:
+            self._start()
+        elif self._architecture == "aarch64":
+            self._uc.reg_write(unicorn.arm64_const.UC_ARM64_REG_CPACR_EL1, 3 << 20)  # its vector registers
+
+    def write(self, address: int, data: bytes) -> None:
+        try:
+            self._uc.mem_write(address, bytes(data))
+        except self._unicorn.UcError as error:
+            raise MachineError(
+                f"no memory for {len(data)} bytes at {address:#x} ({error}): check the address"
+            ) from error
+
+    def read(self, address: int, n: int) -> bytes:
+        try:
+            return bytes(self._uc.mem_read(address, n))
+        except self._unicorn.UcError as error:
+            raise MachineError(f"no memory of {n} bytes at {address:#x} ({error}): check the address") from error
+
+    def call(self, name: str, *arguments: int, limit: int = INSTRUCTION_LIMIT) -> CallResult:
+        if self._faulted:
+            raise MachineError(f"cannot call {name}: this machine faulted before, open a new one")
+        if len(arguments) > 8:
+            raise InputError(f"{name} called with {len(arguments)} arguments, expected at most 8")
+        entry = self.symbol(name)
+        low, high = self._stack
+        self._uc.mem_write(low, _PAINT * (high - low))
+        stack = high
+        passed = _WORD_ARGUMENTS[self._architecture]
+        for register, value in zip(self._arguments, arguments[:passed], strict=False):
+            self._uc.reg_write(register, value & self._mask)
+        if len(arguments) > passed:
+            rest = arguments[passed:]
+            stack -= (4 * len(rest) + 7) // 8 * 8
+            self._uc.mem_write(stack, b"".join((value & 0xFFFFFFFF).to_bytes(4, "little") for value in rest))
+        self._uc.reg_write(self._sp, stack)
+        back = self.symbol("ts_idle") if self.firmware.target.is_bare else self.firmware.contents.code[1] - 4
+        self._run(name, entry, back, limit)
+        instructions, by_function, cycles = self._counts.summary()
+        value = self._uc.reg_read(self._arguments[0]) & self._mask
+        painted = bytes(self._uc.mem_read(low, stack - low))
+        used = len(painted.lstrip(_PAINT))
+        return CallResult(value - (value >> self._bits - 1 << self._bits), instructions, by_function, cycles, used)
+
+    def close(self) -> None:
+        # unicorn frees its memory with the object; the hook holds arrays that it writes to, so the machine goes first.
+        if hasattr(self, "_uc"):
+            del self._uc, self._hook
+
+    @property
+    def _bits(self) -> int:
+        return 64 if self._architecture == "aarch64" else 32
+
+    @property
+    def _mask(self) -> int:
+        return (1 << self._bits) - 1
+
+    def _run(self, name: str, entry: int, back: int, limit: int) -> None:
+        """Run from `entry` until it returns to `back`."""
+        thumb = 1 if self._architecture == "arm" else 0
+        self._uc.reg_write(self._lr, back | thumb)
+        self._hook.begin(4 * limit, entry)
+        try:
+            self._uc.emu_start(entry | thumb, back)
+        except self._unicorn.UcError as error:
+            self._faulted = True
+            place = self.place(self._uc.reg_read(self._pc))
+            raise MachineError(
+                f"{name} faulted at {place} on {self.firmware.target.key} ({error}): check its buffers and its stack of "
+                f"{self._stack[1] - self._stack[0]} bytes"
+            ) from error
+        at = self._uc.reg_read(self._pc)
+        if self._hook.stopped or at & ~1 != back:
+            self._faulted = True
+            raise MachineError(f"{name} did not return within {limit} instructions, it was at {self.place(at)}")
+
+    def _map(self) -> None:
+        """Memory with the firmware in it."""
+        memory = self.firmware.target.memory
+        if memory is not None:
+            self._uc.mem_map(memory.code, memory.code_bytes)
+            self._uc.mem_map(memory.ram, memory.ram_bytes)
+            if self._architecture == "arm":
+                self._uc.mem_map(0xE000_E000, _PAGE)  # system control: plain memory is enough for the startup
+            self._stack = (memory.ram, memory.ram + memory.stack_bytes)
+            pieces = self.firmware.contents.segments
+        else:
+            base, size = _AARCH64_STACK
+            self._uc.mem_map(base, size)
+            self._stack = (base, base + size)
+            pieces = self.firmware.contents.segments
+            low = min(address for address, _ in pieces) // _PAGE * _PAGE
+            high = max(symbol.address + symbol.size for symbol in self.firmware.symbols.values())
+            self._uc.mem_map(low, (high - low + 2 * _PAGE) // _PAGE * _PAGE)
+        for address, data in pieces:
+            self._uc.mem_write(address, data)
+
+    def _start(self) -> None:
+        """Run the startup until it idles."""
+        self._uc.reg_write(self._sp, self._stack[1])
+        self._run("Reset", self.symbol("Reset"), self.symbol("ts_idle"), INSTRUCTION_LIMIT)
+
+
+def _registers(architecture: str) -> tuple[list[int], int, int, int]:
+    """unicorn's numbers of the argument registers, stack pointer, link register and program counter."""
+    import unicorn
+
+    if architecture == "arm":
+        arm = unicorn.arm_const
+        first = [getattr(arm, f"UC_ARM_REG_R{i}") for i in range(4)]
+        return first, arm.UC_ARM_REG_SP, arm.UC_ARM_REG_LR, arm.UC_ARM_REG_PC
+    if architecture == "riscv":
+        riscv = unicorn.riscv_const
+        first = [getattr(riscv, f"UC_RISCV_REG_A{i}") for i in range(8)]
+        return first, riscv.UC_RISCV_REG_SP, riscv.UC_RISCV_REG_RA, riscv.UC_RISCV_REG_PC
+    arm64 = unicorn.arm64_const
+    first = [getattr(arm64, f"UC_ARM64_REG_X{i}") for i in range(8)]
+    return first, arm64.UC_ARM64_REG_SP, arm64.UC_ARM64_REG_X30, arm64.UC_ARM64_REG_PC
