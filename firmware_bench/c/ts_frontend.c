@@ -1,8 +1,6 @@
 /* The stream: keeps one window of samples, and windows it for the transform. */
 #include "ts_frontend.h"
 
-#include <string.h>
-
 #include "ts_fft.h"
 #include "ts_frontend_mel.h"
 
@@ -16,6 +14,11 @@ void ts_frontend_init(ts_frontend *frontend) {
     frontend->skip = 0;
 }
 
+/* Without <string.h>, which a freestanding compiler need not have; to (n) and from (n) do not overlap. */
+static inline void ts_copy(int16_t *to, const int16_t *from, int32_t n) {
+    __builtin_memcpy(to, from, (uint32_t)n * sizeof *to);
+}
+
 int32_t ts_frontend_push(ts_frontend *frontend, const int16_t *pcm, int32_t n) {
     const int32_t skipped = n < frontend->skip ? n : frontend->skip;
     frontend->skip -= skipped;
@@ -24,7 +27,7 @@ int32_t ts_frontend_push(ts_frontend *frontend, const int16_t *pcm, int32_t n) {
         taken = n - skipped;
     }
     if (taken > 0) {
-        memcpy(frontend->samples + frontend->count, pcm + skipped, (size_t)taken * sizeof *pcm);
+        ts_copy(frontend->samples + frontend->count, pcm + skipped, taken);
         frontend->count += taken;
         return skipped + taken;
     }
@@ -41,12 +44,10 @@ static void ts_frontend_advance(ts_frontend *frontend) {
         frontend->skip = drop - frontend->count;
         frontend->count = 0;
     } else if (drop > 0) {
-        /* In pieces that do not overlap, so that memcpy does. */
         frontend->count -= drop;
-        for (int32_t at = 0; at < frontend->count; at += drop) {
+        for (int32_t at = 0; at < frontend->count; at += drop) { /* in pieces that do not overlap */
             const int32_t left = frontend->count - at;
-            memcpy(frontend->samples + at, frontend->samples + at + drop,
-                   (size_t)(left < drop ? left : drop) * sizeof *frontend->samples);
+            ts_copy(frontend->samples + at, frontend->samples + at + drop, left < drop ? left : drop);
         }
     }
 }
@@ -121,6 +122,7 @@ void ts_frontend_frame(ts_frontend *frontend, void *scratch, int8_t *out) {
         shift = ts_window(frontend->samples, 0, work); /* nearly always: compiled without the reflection */
     }
     ts_fft_real(work);
+    work[1] = 0; /* was bin N/2, which belongs to no mel, in bin 0's place for an imaginary part */
     ts_frontend_mel(work, shift, out);
     ts_frontend_advance(frontend);
 }

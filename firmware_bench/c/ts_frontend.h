@@ -12,6 +12,10 @@
 /* What ts_frontend_frame works in, aligned to 4 bytes; it may be the network's arena, which is free between runs. */
 #define TS_FRONTEND_SCRATCH_BYTES (4 * TS_FRONTEND_N_FFT)
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef struct {
     /* The window under the next frame and the sample after it, which pre-emphasis needs: full scale is 32768. */
     int16_t samples[TS_FRONTEND_WINDOW + 1];
@@ -35,5 +39,9 @@ static inline int ts_frontend_due(const ts_frontend *frontend) {
 /* Writes the frame that is due to out (TS_FRONTEND_MELS) and goes on to the next; scratch
  * (TS_FRONTEND_SCRATCH_BYTES). */
 void ts_frontend_frame(ts_frontend *frontend, void *scratch, int8_t *out);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

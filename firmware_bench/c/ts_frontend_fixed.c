@@ -33,9 +33,10 @@ void ts_frontend_mel(ts_number *spectrum, int32_t shift, int8_t *out) {
         }
         int32_t cut = 32 - ts_leading_zeros(used) - TS_FRONTEND_BIN_BITS;
         cut = cut > 0 ? cut : 0;
+        const int32_t half = (1 << cut) >> 1;
         uint32_t rising = 0, falling = 0;
         for (; weight < end; ++weight, bin += 2) {
-            const int32_t re = bin[0] >> cut, im = bin[1] >> cut;
+            const int32_t re = (bin[0] + half) >> cut, im = (bin[1] + half) >> cut;
             const uint32_t power = (uint32_t)(re * re) + (uint32_t)(im * im);
             const uint32_t part = ts_weighted(power, *weight);
             rising += part;

@@ -3,20 +3,19 @@
 #define TS_FRONTEND_FLOAT_H
 
 #include <stdint.h>
-#include <string.h>
 
 /* Natural logarithm of a positive normal number, to 2e-7 of its value.
  * x = 2^k m with m between the root of one half and that of two; with s = (m - 1) / (m + 1), which is below 0.172,
  * ln m = 2 artanh s = 2 (s + s^3/3 + s^5/5 + ...), and the first term left out is 2e-9 of the first. */
 static inline float ts_log(float x) {
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    const uint32_t from_root_half = bits - 0x3f3504f3u; /* steps of the exponent are then at the roots */
+    union {
+        float value;
+        uint32_t bits;
+    } m = {x};
+    const uint32_t from_root_half = m.bits - 0x3f3504f3u; /* steps of the exponent are then at the roots */
     const int32_t exponent = (int32_t)from_root_half >> 23;
-    bits = (from_root_half & 0x007fffffu) + 0x3f3504f3u;
-    float m;
-    memcpy(&m, &bits, sizeof m);
-    const float s = (m - 1.0f) / (m + 1.0f), z = s * s;
+    m.bits = (from_root_half & 0x007fffffu) + 0x3f3504f3u;
+    const float s = (m.value - 1.0f) / (m.value + 1.0f), z = s * s;
     const float series = z * (0.333333333f + z * (0.2f + z * (0.142857143f + z * 0.111111111f)));
     const float k = (float)exponent;
     /* ln 2 in two parts, so that the larger times k is exact. */
