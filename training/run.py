@@ -107,7 +107,7 @@ def save_run(
         "schema": SCHEMA,
         "kind": kind,
         "arch": arch,
-        "arguments": {**_implied(arch, DEFAULTS), **arguments},
+        "arguments": {**DEFAULTS.get(arch, {}), **arguments},
         "labels": list(labels),
         "frontend": frontend.to_dict(),
         "frontend_hash": frontend.hash(),
