@@ -1,0 +1,216 @@
+"""The Helium kernels against their scalar twins in QEMU's Cortex-M55, every buffer at the very end of a memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinyscene.firmware_bench.families import Constants, family
+
+MVE, SCALAR = family("mve"), family("scalar")
+POINTWISE, DEPTHWISE3, CONV_ROW, ADD = range(4)
+LINEAR, RELU, CEILING, HIGH_RELU = (7, -128, 127), (-128, -128, 127), (-128, -128, 90), (-20, -20, 127)
+CLAMPS = (LINEAR, RELU, CEILING, HIGH_RELU, (127, -100, 100), (-128, -128, 127))
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One call of one kernel; `text` says which when it differs."""
+
+    text: str
+    head: tuple[int, ...]  # as in mve_cases.c
+    arrays: tuple[NDArray[np.generic], ...]
+
+    def blob(self) -> bytes:
+        parts = [np.array(self.head, np.int32).tobytes(), *(array.tobytes() for array in self.arrays)]
+        whole = b"".join(part + bytes(-len(part) % 4) for part in parts)
+        return np.int32(len(whole)).tobytes() + whole
+
+
+def convolution(
+    kind: int,
+    constants: Constants,
+    rows: NDArray[np.int8],
+    clamp: tuple[int, int, int],
+    *,
+    inputs: int,
+    width: int,
+    stride: int = 1,
+    kernel: int = 1,
+) -> Case:
+    """A case whose `rows` are (height, bytes)."""
+    packs = {POINTWISE: "pack_pointwise", DEPTHWISE3: "pack_depthwise3", CONV_ROW: "pack_conv"}
+    fast, plain = (getattr(each, packs[kind])(constants) for each in (MVE, SCALAR))
+    outputs, height = len(constants.bias), len(rows)
+    scratch = MVE.conv_scratch_bytes(height, kernel, inputs) if kind == CONV_ROW else 0
+    sizes = (fast.weights.size, fast.requant.size, plain.weights.size, plain.requant.size, rows.shape[1])
+    head = (kind, inputs, outputs, *clamp, width, stride, height, kernel, scratch, outputs * width, *sizes)
+    shifts = f"{constants.shift.min()}..{constants.shift.max()}"
+    text = f"kind {kind} {inputs}->{outputs} width {width} stride {stride} height {height} clamp {clamp} shift {shifts}"
+    return Case(text, head, (fast.weights, fast.requant, plain.weights, plain.requant, *rows))
+
+
+class Draw:
+    """Random constants and activations; `style` says how far from a trained network's they are."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+
+    def activations(self, *shape: int) -> NDArray[np.int8]:
+        """Mostly anything, sometimes all at one end, as sums are largest then."""
+        if self.rng.random() < 0.2:
+            return np.full(shape, self.rng.choice([-128, 127]), np.int8)
+        return self.rng.integers(-128, 128, shape).astype(np.int8)
+
+    def constants(self, shape: tuple[int, ...], outputs: int, taps: int, style: str) -> Constants:
+        """Constants with weights of that shape, `taps` products in a sum."""
+        weight = self.rng.integers(-127, 128, shape).astype(np.int8)
+        bias = self.rng.integers(-(1 << 15), 1 << 15, outputs)
+        multiplier = self.rng.integers(1 << 30, 1 << 31, outputs)
+        if style == "trained":  # results spread over what int8 holds
+            shift = np.full(outputs, -int(np.log2(np.sqrt(taps) * 5000 / 50)))
+            shift += self.rng.integers(-1, 2, outputs)
+        elif style == "right":
+            shift = -self.rng.integers(1, 32, outputs)
+            bias = self.rng.integers(-(1 << 31) + (1 << 24), (1 << 31) - (1 << 24), outputs) >> (12 + shift).clip(0, 31)
+        else:
+            shift = self.rng.integers(-31, 31, outputs)
+            weight = np.where(self.rng.random(shape) < 0.3, -128, weight).astype(np.int8)
+            multiplier[self.rng.random(outputs) < 0.2] = 1 << 30
+        dead = self.rng.random(outputs) < 0.1
+        multiplier, shift = np.where(dead, 0, multiplier), np.where(dead, 0, shift)
+        return Constants(weight, bias.astype(np.int32), multiplier.astype(np.int32), shift.astype(np.int32))
+
+    def clamp(self) -> tuple[int, int, int]:
+        """Zero point, low, high of an output."""
+        return CLAMPS[self.rng.integers(len(CLAMPS))]
+
+
+STYLES = ("trained", "right", "any")
+NETWORK = (
+    (32, 96, 16),
+    (96, 32, 16),
+    (96, 72, 8),
+    (72, 216, 8),
+    (216, 72, 8),
+    (216, 168, 8),
+    (168, 10, 8),
+    (48, 16, 7),
+)
+
+
+def pointwise_cases() -> Iterator[Case]:
+    draw = Draw(1)
+    small = [(n, int(draw.rng.integers(1, 41)), n % 6 + 1) for n in range(1, 41)]
+    small += [(int(draw.rng.integers(1, 41)), n, n % 5 + 1) for n in range(1, 41)]
+    for inputs, outputs, pixels in (*small, *NETWORK, (300, 3, 2), (3, 300, 3)):
+        for style in STYLES:
+            constants = draw.constants((outputs, inputs), outputs, inputs, style)
+            rows = draw.activations(1, pixels * inputs)
+            yield convolution(POINTWISE, constants, rows, draw.clamp(), inputs=inputs, width=pixels)
+
+
+def depthwise_cases() -> Iterator[Case]:
+    draw = Draw(2)
+    for channels in (*range(1, 41), 72, 96, 216):
+        for style in STYLES:
+            stride, width = int(draw.rng.integers(1, 4)), int(draw.rng.integers(1, 6))
+            constants = draw.constants((3, 3, channels), channels, 9, style)
+            rows = draw.activations(3, ((width - 1) * stride + 3) * channels)
+            yield convolution(DEPTHWISE3, constants, rows, draw.clamp(), inputs=1, width=width, stride=stride)
+
+
+def extreme_depthwise_cases() -> Iterator[Case]:
+    """The largest products that there are, in each pair of taps; two of -128 * -128 do not fit 16 bits."""
+    ones = np.ones(17, np.int32)
+    for weight in (127, -127, -128):
+        for value in (127, -128):
+            weights, rows = np.full((3, 3, 17), weight, np.int8), np.full((3, 5 * 17), value, np.int8)
+            constants = Constants(weights, 0 * ones, ones * (1 << 30), ones * -10)
+            yield convolution(DEPTHWISE3, constants, rows, LINEAR, inputs=1, width=3)
+
+
+def row_cases() -> Iterator[Case]:
+    draw = Draw(3)
+    shapes = [(1, 8, 3, 3, 2, 9), (1, 4, 3, 3, 2, 8), (8, 32, 3, 3, 2, 16), (4, 16, 3, 3, 2, 5), (8, 32, 3, 3, 1, 4)]
+    shapes += [(n % 7 + 1, n, n % 5 + 1, n % 4 + 1, n % 3 + 1, n % 6 + 1) for n in range(1, 41)]
+    shapes += [(40, 3, 1, 1, 3, 5), (1, 5, 2, 20, 1, 4)]
+    for inputs, outputs, height, kernel, stride, width in shapes:
+        for style in STYLES:
+            taps = height * kernel * inputs
+            constants = draw.constants((outputs, height, kernel, inputs), outputs, taps, style)
+            rows = draw.activations(height, ((width - 1) * stride + kernel) * inputs)
+            yield convolution(
+                CONV_ROW, constants, rows, draw.clamp(), inputs=inputs, width=width, stride=stride, kernel=kernel
+            )
+
+
+def requantisation_cases() -> Iterator[Case]:
+    """Sums beside and at the halves between int8 values for shifts of every size, by biases and weights of zero; then
+    sums of any size, the ends of int32 among them."""
+    rng = np.random.default_rng(4)
+    for clamp in (LINEAR, RELU):
+        for style in ("halves", "any", "left"):
+            outputs = 8000 if style == "halves" else 2000
+            right = rng.integers(1, 32, outputs)
+            multiplier = np.where(rng.random(outputs) < 0.5, 1 << 30, rng.integers(1 << 30, 1 << 31, outputs))
+            multiplier[rng.random(outputs) < 0.1] = (1 << 31) - 1
+            if style == "halves":
+                wanted = (rng.integers(-300, 301, outputs) * 0.5) * 2.0**right * (2.0**31 / multiplier)
+                bias = np.rint(wanted) + rng.integers(-3, 4, outputs)
+            else:
+                bias = rng.integers(-(1 << 31), 1 << 31, outputs).astype(float)
+                bias[:8] = [-(1 << 31), (1 << 31) - 1, -(1 << 31) + 1, -(1 << 30), 1 << 30, 0, -1, 1]
+                right[:8] = 31
+            if style == "left":  # as large as gives no overflow when the zero point is added
+                right = -rng.integers(0, 10, outputs)
+                bias = np.floor(bias / 2.0 ** (2 - right))
+            bias = np.clip(bias, -(1 << 31), (1 << 31) - 1)
+            numbers = (bias.astype(np.int32), multiplier.astype(np.int32), -right.astype(np.int32))
+            constants = Constants(np.zeros((outputs, 1), np.int8), *numbers)
+            yield convolution(POINTWISE, constants, np.zeros((1, 2), np.int8), clamp, inputs=1, width=2)
+            blocks = Constants(np.zeros((3, 3, outputs), np.int8), *numbers)
+            yield convolution(DEPTHWISE3, blocks, np.zeros((3, 3 * outputs), np.int8), clamp, inputs=1, width=1)
+
+
+def add_cases() -> Iterator[Case]:
+    """All values of one operand with 32 of the other; then every length, in place and not."""
+    rng = np.random.default_rng(5)
+    every = np.arange(-128, 128, dtype=np.int8)
+    for number in range(60):
+        if number < 12:
+            a, b = np.repeat(every, 32), np.tile(rng.choice(every, 32, replace=False), 256)
+        else:
+            a, b = (rng.integers(-128, 128, number - 11).astype(np.int8) for _ in range(2))
+        zeros = rng.integers(-128, 128, 3)
+        multipliers, shifts = (
+            rng.integers(1 << 30, 1 << 31, 3),
+            [0, -int(rng.integers(0, 8)), -int(rng.integers(15, 21))],
+        )
+        multipliers[0] = 1 << 30
+        if number % 3 == 1:
+            shifts[:2] = shifts[1::-1]
+        if number % 4 == 3:  # sums of small operands that grow again
+            shifts = [-16, -15, int(rng.integers(0, 3))]
+        if number % 4 == 2:  # means: every other sum is a half
+            multipliers[:], shifts = 1 << 30, [0, number % 8 // 4 - 1, -19]
+        low, high = ((-128, 127), (int(zeros[2]), 127), (-50, 60))[number % 3]
+        place = number % 3 - 1  # of the result: in neither, a, b
+        struct = (
+            *zeros,
+            multipliers[0],
+            shifts[0],
+            multipliers[1],
+            shifts[1],
+            multipliers[2],
+            shifts[2],
+            20,
+            low,
+            high,
+        )
+        words = np.array(struct, np.int32)
+        head = (ADD, place, 0, 0, 0, 0, len(a), 1, 2, 1, 0, len(a), 0, len(words), 0, 0, len(a))
+        yield Case(f"add of {len(a)}, shifts {shifts}, in place {place}", head, (words, a, b))
