@@ -20,16 +20,23 @@ STARTUP = LIBRARY / "startup"
 
 #: No fused multiply-add unless the code asks for it: the same floats on every target.
 _COMPILE = (
-    "-std=c99 -O2 -ffp-contract=off -fomit-frame-pointer -fno-unwind-tables -fno-asynchronous-unwind-tables "
-    "-ffunction-sections -fdata-sections"
-).split()
-_STRICT = "-Wall -Wextra -Wconversion -Werror".split()
+    "-std=c99",
+    "-O2",
+    "-ffp-contract=off",
+    "-fomit-frame-pointer",
+    "-fno-unwind-tables",
+    "-fno-asynchronous-unwind-tables",
+    "-ffunction-sections",
+    "-fdata-sections",
+)
+_STRICT = ("-Wall", "-Wextra", "-Wconversion", "-Werror")
 _SOURCES = {
     "arm": ("ts_startup_arm.c", "ts_memory.c"),
     "riscv": ("ts_startup_riscv.c", "ts_memory.c"),
     "aarch64": ("ts_harness.c",),
     "host": (),
 }
+_IDLE_BYTES = 0x1000  # at the end of the code: breakpoints slow down the page they are in
 _SECONDS = 300  # a compiler that takes longer hangs
 
 
@@ -148,15 +155,18 @@ def linker_script(target: Target) -> str:
     memory = target.memory
     if memory is None:
         raise InputError(f"{target.key} has no memory map: it runs under an operating system")
+    code_bytes = memory.code_bytes - _IDLE_BYTES
     return f"""ENTRY(Reset)
 MEMORY {{
-  CODE (rx) : ORIGIN = {memory.code:#x}, LENGTH = {memory.code_bytes:#x}
+  CODE (rx) : ORIGIN = {memory.code:#x}, LENGTH = {code_bytes:#x}
+  IDLE (rx) : ORIGIN = {memory.code + code_bytes:#x}, LENGTH = {_IDLE_BYTES:#x}
   RAM (rw) : ORIGIN = {memory.ram:#x}, LENGTH = {memory.ram_bytes:#x}
 }}
 SECTIONS {{
   .vectors : {{ KEEP(*(.vectors)) }} > CODE
   .text : {{ *(.text .text.*) }} > CODE
   .rodata : {{ *(.rodata .rodata.* .srodata .srodata.*) . = ALIGN(4); }} > CODE
+  .idle : {{ KEEP(*(.idle)) }} > IDLE
   .stack (NOLOAD) : {{
     ts_stack_low = .;
     . += {memory.stack_bytes:#x};

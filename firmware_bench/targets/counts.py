@@ -8,6 +8,7 @@ the same code is entered in the middle.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,31 +16,54 @@ from numpy.typing import NDArray
 from .build import Firmware
 from .cycles import modelled_cycles
 
+#: The struct `ts_count` of `c/startup/ts_count.h`.
+STATE = np.dtype([(name, "<i8") for name in ("first", "end", "budget", "previous", "stopped")])
+
 
 class Counts:
     """The counters of one firmware's code, one for every two bytes.
 
-    `edges` (n + 1,) int64 takes the beginnings and ends of blocks, `taken` (n + 1,) int64 counts at the end of a block
-    how often execution went on elsewhere. An emulator writes into both.
+    `state` (1,) STATE says where the code lies and how much of it may still run, `edges` (n + 1,) int64 takes the
+    beginnings and ends of blocks, `taken` (n + 1,) int64 counts at the end of a block how often execution went on
+    elsewhere. An emulator writes into all three. With `memory`, int64 of `memory_words`, they lie in it.
     """
 
-    def __init__(
-        self,
-        firmware: Firmware,
-        edges: NDArray[np.int64] | None = None,
-        taken: NDArray[np.int64] | None = None,
-    ) -> None:
+    def __init__(self, firmware: Firmware, memory: NDArray[np.int64] | None = None) -> None:
         self._firmware = firmware
         self.first, self.end = firmware.contents.code
         self.places = (self.end - self.first + 1) // 2
-        self.edges = np.zeros(self.places + 1, np.int64) if edges is None else edges
-        self.taken = np.zeros(self.places + 1, np.int64) if taken is None else taken
+        if memory is None:
+            memory = np.zeros(self.memory_words(firmware), np.int64)
+        head = STATE.itemsize // 8
+        self.state: NDArray[Any] = memory[:head].view(STATE)
+        self.edges = memory[head : head + self.places + 1]
+        self.taken = memory[head + self.places + 1 :]
+        self.state["first"], self.state["end"] = self.first, self.end
         self._starts, self._wide = self._decode()
 
-    def clear(self) -> None:
-        """Begin to count anew."""
+    @staticmethod
+    def memory_words(firmware: Firmware) -> int:
+        """How many int64 the counters of `firmware` take."""
+        first, end = firmware.contents.code
+        return STATE.itemsize // 8 + 2 * ((end - first + 1) // 2 + 1)
+
+    def begin(self, limit: int, entry: int) -> None:
+        """Count from nothing, from a jump to `entry`, for about `limit` instructions."""
         self.edges[:] = 0
         self.taken[:] = 0
+        state = self.state[0]
+        wide = 4 if self._firmware.target.architecture == "aarch64" else 3  # bytes, on the average or more
+        state["budget"], state["previous"], state["stopped"] = wide * limit, entry, 0
+
+    @property
+    def stopped(self) -> bool:
+        """Whether as much ran as was allowed."""
+        return bool(self.state["stopped"][0])
+
+    @property
+    def budget(self) -> int:
+        """Bytes of code that may still run."""
+        return int(self.state["budget"][0])
 
     def executed(self) -> NDArray[np.int64]:
         """(n,) int64: how often the instruction that begins at each place was executed, 0 where none begins."""

@@ -26,7 +26,7 @@ class Symbol:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Bytes of each kind, padding included and the stack left out."""
+    """Bytes of each kind, padding included; the stack and what only emulation needs are left out."""
 
     code: int
     constants: int
@@ -92,7 +92,7 @@ def read_elf(path: Path) -> Elf:
 
 def _kind(section: Any) -> str:
     flags = section["sh_flags"]
-    if not flags & _ALLOCATED or section.name == ".stack":
+    if not flags & _ALLOCATED or section.name in (".stack", ".idle"):
         return "other"
     if section.name == ".vectors" or flags & _EXECUTABLE:
         return "code"

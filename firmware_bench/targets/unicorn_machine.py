@@ -1,4 +1,4 @@
-"""Firmware in unicorn: the emulator that pip installs. Exact instruction counts, and a third of a second an inference."""
+"""Firmware in unicorn, the emulator that pip installs: exact instruction counts, a third of a second an inference."""
 
 from __future__ import annotations
 
@@ -107,18 +107,18 @@ class UnicornMachine(Machine):
         """Run from `entry` until it returns to `back`."""
         thumb = 1 if self._architecture == "arm" else 0
         self._uc.reg_write(self._lr, back | thumb)
-        self._hook.begin(4 * limit, entry)
+        self._counts.begin(limit, entry)
         try:
             self._uc.emu_start(entry | thumb, back)
         except self._unicorn.UcError as error:
             self._faulted = True
             place = self.place(self._uc.reg_read(self._pc))
             raise MachineError(
-                f"{name} faulted at {place} on {self.firmware.target.key} ({error}): check its buffers and its stack of "
-                f"{self._stack[1] - self._stack[0]} bytes"
+                f"{name} faulted at {place} ({error}): check its buffers and its "
+                f"{self._stack[1] - self._stack[0]} bytes of stack"
             ) from error
         at = self._uc.reg_read(self._pc)
-        if self._hook.stopped or at & ~1 != back:
+        if self._counts.stopped or at & ~1 != back:
             self._faulted = True
             raise MachineError(f"{name} did not return within {limit} instructions, it was at {self.place(at)}")
 

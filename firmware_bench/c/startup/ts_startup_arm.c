@@ -49,12 +49,12 @@ __attribute__((used)) void ts_start(void) {
     }
 }
 
-__attribute__((naked, used)) void ts_idle(void) {
+__attribute__((naked, used, section(".idle"))) void ts_idle(void) {
     __asm__ volatile("b ts_idle\n");
 }
 
 /* The processor has pushed r0-r3, r12, lr, pc, xpsr. */
-__attribute__((naked, used)) void ts_fault(void) {
+__attribute__((naked, used, section(".idle"))) void ts_fault(void) {
     __asm__ volatile(
         ".syntax unified\n"
         "mov r0, sp\n"

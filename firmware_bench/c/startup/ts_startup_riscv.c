@@ -16,7 +16,8 @@ __attribute__((naked, used, section(".vectors"))) void Reset(void) {
         "la a0, ts_fault\n"
         ".word 0x30551073\n" /* csrw mtvec, a0 */
         "call ts_start\n"
-        "j ts_idle\n");
+        "la t0, ts_idle\n"
+        "jr t0\n");
 }
 
 __attribute__((used)) void ts_start(void) {
@@ -29,11 +30,11 @@ __attribute__((used)) void ts_start(void) {
     }
 }
 
-__attribute__((naked, used)) void ts_idle(void) {
+__attribute__((naked, used, section(".idle"))) void ts_idle(void) {
     __asm__ volatile("j ts_idle\n");
 }
 
-__attribute__((naked, used, aligned(4))) void ts_fault(void) {
+__attribute__((naked, used, aligned(4), section(".idle"))) void ts_fault(void) {
     __asm__ volatile(
         ".word 0x34102573\n" /* csrr a0, mepc */
         ".global ts_stop\n"
