@@ -20,7 +20,7 @@ _SECONDS = 120
 @functools.cache
 def compiled_library(name: str, *defines: str) -> Path | None:
     """`c/startup/NAME.c` as a shared library that lives as long as this process; None without a compiler."""
-    path = _folder() / f"{'-'.join((name, *defines))}{_SUFFIX}"
+    path = _folder() / f"{'-'.join((name, *defines)).replace('=', '-')}{_SUFFIX}"
     for command in _commands():
         options = ["-std=gnu99", "-O2", "-shared", "-fPIC", "-pthread", *(f"-D{define}" for define in defines)]
         files = ["-o", str(path), str(STARTUP / f"{name}.c")]
