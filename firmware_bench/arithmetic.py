@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..export.graph import Graph, Op, Quant
 from ..runtime.errors import InputError
@@ -28,6 +29,19 @@ class Clamp:
     zero_point: int
     low: int
     high: int
+
+
+@dataclass(frozen=True, eq=False)
+class Dense:
+    """A fully connected layer before it is written as the C struct `ts_dense`.
+
+    `weight` (outputs, inputs) int8; `bias` (outputs,) int32 with the input's zero point folded in; `scales` (outputs,)
+    float64: LiteRT rounds the real product of sum and scale here, not a fixed-point one.
+    """
+
+    weight: NDArray[np.int8]
+    bias: NDArray[np.int32]
+    scales: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -134,32 +148,18 @@ def clamp(graph: Graph, op: Op) -> Clamp:
 def constants(graph: Graph, op: Op) -> Constants:
     """A convolution's numbers, the input's zero point folded into the bias.
 
-    Weight (outputs, height, kernel, inputs) of CONV_2D, (height, kernel, outputs) of DEPTHWISE_CONV_2D, (outputs,
-    inputs) of FULLY_CONNECTED; `as_pointwise` flattens a 1x1. Raises `InputError` when a sum may leave int32.
+    Weight (outputs, height, kernel, inputs) of CONV_2D, (height, kernel, outputs) of DEPTHWISE_CONV_2D; `as_pointwise`
+    flattens a 1x1. Raises `InputError` when a sum may leave int32.
     """
-    source, target = int8_quant(graph, op.inputs[0]), int8_quant(graph, op.output)
     assert op.weight is not None
-    assert op.bias is not None
     assert op.weight_scales is not None
+    source, target = int8_quant(graph, op.inputs[0]), int8_quant(graph, op.output)
     depthwise = op.kind == "DEPTHWISE_CONV_2D"
     weight = op.weight[0] if depthwise else op.weight
-    by_output = np.moveaxis(weight, -1, 0) if depthwise else weight
-    flat = by_output.reshape(len(by_output), -1).astype(np.int64)
-    bias = op.bias.astype(np.int64) - source.zero_point * flat.sum(axis=1)
-    # The largest and smallest sums that any input gives, before the bias and with it.
-    up, down = np.maximum(flat * 127, flat * -128).sum(axis=1), np.minimum(flat * 127, flat * -128).sum(axis=1)
-    for values in (bias, up, down, bias + up, bias + down):
-        if values.min() < _INT32[0] or values.max() > _INT32[1]:
-            worst = int(values[np.abs(values).argmax()])
-            raise InputError(f"{op.name}: a sum of its products may reach {worst}, which is no int32: train it again")
+    bias = _folded_bias(op, np.moveaxis(weight, -1, 0) if depthwise else weight, source.zero_point)
     pairs = [quantize_multiplier(ratio) for ratio in _ratios(op, source, target)]
-    multiplier, shift = np.array(pairs, np.int32).T
-    return Constants(
-        np.ascontiguousarray(weight, np.int8),
-        bias.astype(np.int32),
-        np.ascontiguousarray(multiplier),
-        np.ascontiguousarray(shift),
-    )
+    multiplier, shift = (np.array(values, np.int32) for values in zip(*pairs, strict=True))
+    return Constants(np.ascontiguousarray(weight, np.int8), bias, multiplier, shift)
 
 
 def as_pointwise(numbers: Constants) -> Constants:
@@ -167,12 +167,31 @@ def as_pointwise(numbers: Constants) -> Constants:
     return replace(numbers, weight=numbers.weight.reshape(len(numbers.bias), -1))
 
 
+def dense(graph: Graph, op: Op) -> Dense:
+    """A FULLY_CONNECTED's numbers; raises `InputError` when a sum may leave int32."""
+    assert op.weight is not None
+    source, target = int8_quant(graph, op.inputs[0]), int8_quant(graph, op.output)
+    bias = _folded_bias(op, op.weight, source.zero_point)
+    scales = np.array(_ratios(op, source, target), np.float64)
+    return Dense(np.ascontiguousarray(op.weight, np.int8), bias, scales)
+
+
 def _ratios(op: Op, source: Quant, target: Quant) -> list[float]:
-    scales = np.asarray(op.weight_scales, np.float32)
-    if op.kind == "FULLY_CONNECTED" and (scales == scales[0]).all():
-        # One scale for all: TFLite multiplies the scales in float32.
-        return [float(np.float32(source.scale) * scales[0]) / target.scale] * scales.size
-    return [source.scale * float(scale) / target.scale for scale in scales]
+    assert op.weight_scales is not None
+    return [source.scale * float(scale) / target.scale for scale in op.weight_scales]
+
+
+def _folded_bias(op: Op, by_output: NDArray[np.int8], zero_point: int) -> NDArray[np.int32]:
+    assert op.bias is not None
+    flat = by_output.reshape(len(by_output), -1).astype(np.int64)
+    bias = op.bias.astype(np.int64) - zero_point * flat.sum(axis=1)
+    # The largest and smallest sums that any input gives, before the bias and with it.
+    up, down = np.maximum(flat * 127, flat * -128).sum(axis=1), np.minimum(flat * 127, flat * -128).sum(axis=1)
+    for values in (bias, up, down, bias + up, bias + down):
+        if values.min() < _INT32[0] or values.max() > _INT32[1]:
+            worst = int(values[np.abs(values).argmax()])
+            raise InputError(f"{op.name}: a sum of its products may reach {worst}, which is no int32: train it again")
+    return bias.astype(np.int32)
 
 
 def addition(graph: Graph, op: Op) -> Addition:

@@ -5,7 +5,8 @@
 static int8_t ts_finish(const ts_conv *conv, int32_t output, int32_t sum) {
     const int32_t *requant = conv->requant + 3 * output; /* bias, multiplier, shift */
     const int32_t scaled = ts_requantize(sum + requant[0], requant[1], requant[2]);
-    return (int8_t)ts_clamp(scaled + conv->zero_point, conv->low, conv->high);
+    /* Not scaled + zero_point first: that may leave int32. */
+    return (int8_t)(ts_clamp(scaled, conv->low - conv->zero_point, conv->high - conv->zero_point) + conv->zero_point);
 }
 
 TS_POINTWISE(scalar) {
@@ -65,6 +66,6 @@ TS_ADD(scalar) {
         const int32_t sum = ts_requantize(left, add->multiplier_a, add->shift_a) +
                             ts_requantize(right, add->multiplier_b, add->shift_b);
         const int32_t scaled = ts_requantize(sum, add->multiplier, add->shift);
-        out[i] = (int8_t)ts_clamp(scaled + add->zero_point, add->low, add->high);
+        out[i] = (int8_t)(ts_clamp(scaled, add->low - add->zero_point, add->high - add->zero_point) + add->zero_point);
     }
 }

@@ -19,10 +19,33 @@ void ts_depthwise_row(const int8_t *const *rows, int32_t height, int32_t kernel,
                     sum += rows[y][first + tap * conv->inputs] * weights[(y * kernel + tap) * conv->outputs + output];
                 }
             }
-            sum = ts_requantize(sum + requant[0], requant[1], requant[2]) + conv->zero_point;
-            *out++ = (int8_t)ts_clamp(sum, conv->low, conv->high);
+            sum = ts_requantize(sum + requant[0], requant[1], requant[2]);
+            *out++ = (int8_t)(ts_clamp(sum, conv->low - conv->zero_point, conv->high - conv->zero_point) +
+                              conv->zero_point);
             requant += 3;
         }
+    }
+}
+
+/* Halves away from zero; beyond +-2^20 int8's clamp decides anyway. */
+static int32_t ts_round(double real) {
+    if (real > 1048576.0 || real < -1048576.0) {
+        return real > 0.0 ? 1 << 20 : -(1 << 20);
+    }
+    const int32_t whole = (int32_t)real;
+    const double rest = real - whole; /* exact */
+    return whole + (rest >= 0.5 ? 1 : 0) - (rest <= -0.5 ? 1 : 0);
+}
+
+void ts_dense_row(const int8_t *in, int8_t *out, const ts_dense *dense) {
+    const int8_t *weights = dense->weights;
+    for (int32_t output = 0; output < dense->outputs; ++output) {
+        int32_t sum = 0;
+        for (int32_t input = 0; input < dense->inputs; ++input) {
+            sum += in[input] * *weights++;
+        }
+        const int32_t scaled = ts_round((sum + dense->bias[output]) * dense->scales[output]);
+        out[output] = (int8_t)ts_clamp(scaled + dense->zero_point, dense->low, dense->high);
     }
 }
 

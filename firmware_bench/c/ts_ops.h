@@ -1,8 +1,8 @@
 /* Every op that is not in ts_kernels.h, one row at a time and in plain C: bit for bit TFLite's int8 reference kernels.
  *
  * Activations are int8, channels last; a row is (columns, channels). Tables and parameters come from
- * firmware_bench/arithmetic.py. `in` and `out` do not overlap unless it says that they may be the same. A fully
- * connected layer is ts_pointwise of one pixel; a reshape moves nothing. */
+ * firmware_bench/arithmetic.py. `in` and `out` do not overlap unless it says that they may be the same. A
+ * reshape moves nothing. */
 #ifndef TS_OPS_H
 #define TS_OPS_H
 
@@ -15,6 +15,21 @@
  * included; weights (height, kernel, outputs), requant (outputs, 3) as in scalar, whatever the family. */
 void ts_depthwise_row(const int8_t *const *rows, int32_t height, int32_t kernel, int8_t *out, int32_t width,
                       int32_t stride, const ts_conv *conv);
+
+/* A fully connected layer: bias (outputs) with the input's zero point folded in, scales (outputs) from sums to the
+ * output's steps. */
+typedef struct {
+    const int8_t *weights; /* (outputs, inputs) */
+    const int32_t *bias;
+    const double *scales;
+    int32_t inputs, outputs;
+    int32_t zero_point; /* of the output */
+    int32_t low, high;  /* clamp of the output */
+} ts_dense;
+
+/* out (outputs) = weights * in (inputs). Unlike a convolution, LiteRT's reference rounds the real product here, once;
+ * parts without a double-precision FPU spend a few hundred instructions on each output. */
+void ts_dense_row(const int8_t *in, int8_t *out, const ts_dense *dense);
 
 /* A pool over windows of `kernel` columns. Output column x covers input columns x * stride - before up to kernel
  * more; those outside 0 .. columns - 1 do not exist: they are neither averaged nor counted. */

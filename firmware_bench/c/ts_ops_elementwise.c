@@ -2,6 +2,11 @@
 #include "ts_ops.h"
 #include "ts_requantize.h"
 
+/* scaled + zero_point within low .. high; the sum alone may leave int32. */
+static int8_t ts_narrow(int32_t scaled, int32_t zero_point, int32_t low, int32_t high) {
+    return (int8_t)(ts_clamp(scaled, low - zero_point, high - zero_point) + zero_point);
+}
+
 void ts_add_row(const ts_operand *a, const ts_operand *b, int8_t *out, int32_t width, int32_t channels,
                 const ts_add *add) {
     for (int32_t x = 0; x < width; ++x) {
@@ -13,16 +18,11 @@ void ts_add_row(const ts_operand *a, const ts_operand *b, int8_t *out, int32_t w
             const int32_t sum = ts_requantize(wide_a, add->multiplier_a, add->shift_a) +
                                 ts_requantize(wide_b, add->multiplier_b, add->shift_b);
             const int32_t scaled = ts_requantize(sum, add->multiplier, add->shift);
-            *out++ = (int8_t)ts_clamp(scaled + add->zero_point, add->low, add->high);
+            *out++ = ts_narrow(scaled, add->zero_point, add->low, add->high);
             left += a->channel_step;
             right += b->channel_step;
         }
     }
-}
-
-/* scaled + zero_point without overflow: a product's multiplier may take a sum far outside of int8. */
-static int8_t ts_narrow(int32_t scaled, int32_t zero_point, int32_t low, int32_t high) {
-    return (int8_t)ts_clamp(ts_clamp(scaled, -(1 << 20), 1 << 20) + zero_point, low, high);
 }
 
 void ts_mul_row(const ts_operand *a, const ts_operand *b, int8_t *out, int32_t width, int32_t channels,
