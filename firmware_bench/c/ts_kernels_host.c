@@ -1,0 +1,116 @@
+/* The host family's choice of a form, and what all forms share. */
+#include "ts_kernels_host.h"
+#include "ts_requantize.h"
+
+static const ts_host_form *const ts_host_forms[] = {
+#if defined(__x86_64__)
+    &ts_host_avx512, &ts_host_avx2,
+#elif defined(__aarch64__)
+    &ts_host_neon_dot, &ts_host_neon,
+#endif
+    &ts_host_plain,
+};
+
+enum { TS_HOST_FORMS = sizeof ts_host_forms / sizeof ts_host_forms[0] };
+
+/* Set at the first use; threads that come at the same time write the same. */
+static const ts_host_form *ts_host_chosen;
+
+static const ts_host_form *ts_host_best(void) {
+    for (int32_t i = 0; i + 1 < TS_HOST_FORMS; ++i) {
+        if (ts_host_forms[i]->supported()) {
+            return ts_host_forms[i];
+        }
+    }
+    return &ts_host_plain;
+}
+
+static const ts_host_form *ts_host_current(void) {
+    const ts_host_form *form = __atomic_load_n(&ts_host_chosen, __ATOMIC_RELAXED);
+    if (!form) {
+        form = ts_host_best();
+        __atomic_store_n(&ts_host_chosen, form, __ATOMIC_RELAXED);
+    }
+    return form;
+}
+
+const char *ts_host_kernels(void) {
+    return ts_host_current()->name;
+}
+
+const char *ts_host_form_name(int32_t number) {
+    return number >= 0 && number < TS_HOST_FORMS ? ts_host_forms[number]->name : NULL;
+}
+
+int ts_host_select(const char *name) {
+    for (int32_t i = 0; i < TS_HOST_FORMS; ++i) {
+        if (strcmp(ts_host_forms[i]->name, name) == 0 && ts_host_forms[i]->supported()) {
+            __atomic_store_n(&ts_host_chosen, ts_host_forms[i], __ATOMIC_RELAXED);
+            return 1;
+        }
+    }
+    return 0;
+}
+
+void ts_host_finish(const int32_t *sums, const int32_t *requant, int32_t lanes, int8_t *out, const ts_conv *conv) {
+    for (int32_t lane = 0; lane < lanes; ++lane) {
+        const int32_t scaled =
+            ts_requantize(sums[lane], requant[TS_HOST_MULTIPLIER + lane], requant[TS_HOST_SHIFT + lane]);
+        out[lane] = (int8_t)ts_clamp(scaled + conv->zero_point, conv->low, conv->high);
+    }
+}
+
+int ts_host_add_is_plain(const ts_add *add) {
+    return add->left_shift <= 20 && add->shift_a <= 0 && add->shift_b <= 0 && add->shift <= 0;
+}
+
+TS_POINTWISE(host) {
+    ts_host_current()->dense(in, conv->inputs, conv->inputs, out, pixels, conv);
+}
+
+TS_DEPTHWISE3(host) {
+    ts_host_current()->depthwise3(rows, out, width, stride, conv);
+}
+
+TS_ADD(host) {
+    ts_host_current()->add(a, b, out, n, add);
+}
+
+/* Copies n bytes by words that may overlap: rows of taps are short. */
+static void ts_host_copy(int8_t *to, const int8_t *from, int32_t n) {
+    if (n >= 8) {
+        for (int32_t i = 0; i < n - 8; i += 8) {
+            memcpy(to + i, from + i, 8);
+        }
+        memcpy(to + n - 8, from + n - 8, 8);
+    } else if (n >= 4) {
+        memcpy(to, from, 4);
+        memcpy(to + n - 4, from + n - 4, 4);
+    } else {
+        for (int32_t i = 0; i < n; ++i) {
+            to[i] = from[i];
+        }
+    }
+}
+
+/* `scratch` (TS_HOST_CHUNK, step): the inputs of a few pixels, all taps of one next to each other. */
+TS_CONV_ROW(host) {
+    const ts_host_form *form = ts_host_current();
+    const int32_t taps = kernel * conv->inputs, depth = height * taps, step = (depth + 3) / 4 * 4;
+    memset(scratch, 0, (size_t)(TS_HOST_CHUNK * step));
+    for (int32_t start = 0; start < width; start += TS_HOST_CHUNK) {
+        const int32_t pixels = ts_host_least(TS_HOST_CHUNK, width - start);
+        for (int32_t y = 0; y < height; ++y) {
+            const int8_t *from = rows[y] + start * stride * conv->inputs;
+            int8_t *to = scratch + y * taps;
+            for (int32_t pixel = 0; pixel < pixels; ++pixel) {
+                ts_host_copy(to, from, taps);
+                from += stride * conv->inputs;
+                to += step;
+            }
+        }
+        /* What a group has behind the last tap is zero, and so are its weights. */
+        form->dense(scratch, step, step, out, pixels, conv);
+        out += pixels * conv->outputs;
+    }
+}
