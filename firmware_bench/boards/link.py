@@ -24,6 +24,7 @@ MOST_LINES = 8192
 
 #: How long an attempt to find the end of earlier replies waits before the next.
 _SYNC_ATTEMPT_S = 1.0
+_SYNC_QUIET_S = 0.25
 
 
 class BoardError(UnavailableError):
@@ -46,9 +47,10 @@ class Link:
     After an error the line may be in the middle of a reply: call `synchronize` before the next command.
     """
 
-    def __init__(self, serial: Any, name: str) -> None:
-        """Take an open pyserial port; `name` is what errors call it."""
+    def __init__(self, serial: Any, name: str, timeout_s: float = 5.0) -> None:
+        """Take an open pyserial port; `name` is what errors call it, `timeout_s` what a usual command may take."""
         self.name = name
+        self.timeout_s = timeout_s
         self._serial = serial
         self._waiting = bytearray()
         self._attempts = 0
@@ -85,8 +87,8 @@ class Link:
                     echoed = True
                 elif text == READY and echoed:
                     return
-                elif text == READY:  # of a command before, or of our word with garbage before it
-                    break
+                elif text == READY:  # of a command before, or of our word with garbage before it: ours is next or lost
+                    until = min(until, time.monotonic() + _SYNC_QUIET_S)
         what = (
             f"{heard} bytes came, none of them an answer in the protocol of MLPerf Tiny: check --baud and the firmware"
             if heard
@@ -94,12 +96,13 @@ class Link:
         )
         raise BoardError(f"no board answers on {self.name} within {timeout_s:g} s; {what}")
 
-    def command(self, text: str, timeout_s: float = 5.0) -> Reply:
-        """Send `text` and wait for its whole reply.
+    def command(self, text: str, timeout_s: float | None = None) -> Reply:
+        """Send `text` and wait for its whole reply, at most `timeout_s` or what is usual.
 
         Raises `InputError` for a text that is no command, and `BoardError` when the reply is not there after
         `timeout_s`, is damaged or endless, or when the board started again.
         """
+        timeout_s = self.timeout_s if timeout_s is None else timeout_s
         data = f"{text}%".encode("ascii", "replace")
         if len(data) > COMMAND_LENGTH or not text.isprintable() or "%" in text:
             raise InputError(f"{text!r:.100} is no command: expected at most {COMMAND_LENGTH - 1} characters without %")

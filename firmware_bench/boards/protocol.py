@@ -97,7 +97,7 @@ class Board:
     def _one(self, command: str, pattern: str) -> str:
         return self._expect(self._checked(command), (pattern,))[0]
 
-    def _checked(self, command: str, timeout_s: float = 5.0) -> Reply:
+    def _checked(self, command: str, timeout_s: float | None = None) -> Reply:
         """A reply of which the board has confirmed every byte, so that no digit of it can have changed on the way."""
         reply = self.link.command(command, timeout_s)
         check = self.link.command("check")
