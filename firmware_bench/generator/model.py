@@ -14,7 +14,7 @@ import numpy as np
 from ...export.graph import Graph
 from ...runtime.bundle import Bundle
 from ...runtime.errors import InputError
-from ..families import LIBRARY, Family, family
+from ..families import LIBRARY, family
 from ..plan.planner import Plan, plan_network
 from .emit import comment, float32, shape, string, wrapped
 from .stage_code import StageCode, stage_code
@@ -92,9 +92,9 @@ def _included(text: str | bytes) -> list[str]:
 def _header(graph: Graph, plan: Plan, labels: Sequence[str], contract_hash: str) -> str:
     plane, peak = plan.stages[0].plane, plan.peak
     source, target = graph.input_quant, graph.output_quant
+    sizes = shape((plane.rows, plane.columns, plane.channels))
     return f"""\
-/* {comment(graph.name)}: an int8 network as C, made by tinyscene. Input {shape((plane.rows, plane.columns, plane.channels))}, \
-{len(labels)} classes.
+/* {comment(graph.name)}: an int8 network as C, made by tinyscene. Input {sizes}, {len(labels)} classes.
  *
  * The arena at its fullest, in bytes: {peak.rings} rows in rings, {peak.planes} whole tensors, {peak.scratch} scratch
  * memory, {peak.gaps} unused. It holds nothing between two runs. */
@@ -104,6 +104,10 @@ def _header(graph: Graph, plan: Plan, labels: Sequence[str], contract_hash: str)
 #include <stdint.h>
 
 #include "ts_input.h"
+
+#ifdef __cplusplus
+extern "C" {{
+#endif
 
 #define TS_MODEL_NAME {string(graph.name)}
 #define TS_MODEL_FAMILY {string(plan.family_key)} /* of kernels */
@@ -135,6 +139,10 @@ void ts_model_run(int8_t *arena, const ts_input *input, int8_t *logits);
 void ts_model_tap(int32_t tensor, int32_t row, const int8_t *data, int32_t bytes);
 #endif
 
+#ifdef __cplusplus
+}}
+#endif
+
 #endif
 """
 
@@ -148,7 +156,7 @@ def _source(plan: Plan, codes: Sequence[StageCode], labels: Sequence[str]) -> st
         "#ifdef TS_MODEL_TAP\n"
         "#define TS_TAP(tensor, row, data, bytes) ts_model_tap(tensor, row, data, bytes)\n"
         "#else\n"
-        "#define TS_TAP(tensor, row, data, bytes) ((void)0)\n"
+        "#define TS_TAP(tensor, row, data, bytes) ((void)(row))\n"
         "#endif\n",
         f"const char *const ts_model_labels[TS_MODEL_CLASSES] = {{\n{names}\n}};\n",
         "/* One run: what the caller gave. */\n"
@@ -171,10 +179,8 @@ def _overview(plan: Plan) -> str:
     ]
     for index, (stage, life) in enumerate(zip(plan.stages, plan.lives, strict=True)):
         plane = stage.plane
-        sizes = shape((plane.rows, plane.columns, plane.channels))
-        lines.append(
-            f"{index:3}  {plan.place[index, 'ring']:7} {life.slots:5} {plane.row_bytes:6}  {comment(plane.name)} {sizes}"
-        )
+        what = f"{comment(plane.name)} {shape((plane.rows, plane.columns, plane.channels))}"
+        lines.append(f"{index:3}  {plan.place[index, 'ring']:7} {life.slots:5} {plane.row_bytes:6}  {what}")
         for kind in ("sums", "scratch"):
             if (index, kind) in plan.place:
                 lines.append(f"     {plan.place[index, kind]:7} {'':5} {getattr(stage, kind):6}  its {kind}")
