@@ -1,8 +1,8 @@
 """How far the C front end is from numpy's, in steps of the network's int8 input, and whether decisions change.
 
-`python -m tinyscene.firmware_bench.frontend.error BUNDLE --data DIR` compiles both arithmetics for this machine and runs
-the signals of `signals` and the recordings of DIR through them. "narrow" is fixed point as parts do it that multiply to
-32 bits only.
+`python -m tinyscene.firmware_bench.frontend.error BUNDLE --data DIR` compiles both arithmetics for this machine and
+runs the signals of `signals` and the recordings of DIR through them. "narrow" is fixed point as parts do it that
+multiply to 32 bits only.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from ...runtime.errors import InputError, TinysceneError
 from ...runtime.frontend import StreamingLogMel
 from ...runtime.int8 import quantize
 from ...runtime.output import format_table
-from .host import HostFrontend
+from .host import Arithmetic, HostFrontend
 from .signals import SIGNALS, to_pcm
 
-#: Name of an arithmetic -> how `HostFrontend` makes it.
-ARITHMETICS: Mapping[str, Mapping[str, bool]] = {
-    "float": {"fixed": False},
-    "fixed": {"fixed": True},
-    "fixed, narrow": {"fixed": True, "narrow": True},
+#: By name.
+ARITHMETICS: Mapping[str, Arithmetic] = {
+    "float": Arithmetic(fixed=False),
+    "fixed": Arithmetic(fixed=True),
+    "fixed, narrow": Arithmetic(fixed=True, narrow=True),
 }
 
 _AUDIO = {".wav", ".flac", ".ogg"}
@@ -72,7 +72,7 @@ def measure(
     spec, scale, zero_point = bundle.frontend, bundle.quantization.input_scale, bundle.quantization.input_zero_point
     with tempfile.TemporaryDirectory() as folder:
         frontends = {
-            name: HostFrontend(Path(folder) / name.replace(", ", "_"), spec, scale, zero_point, **arithmetic)
+            name: HostFrontend(Path(folder) / name.replace(", ", "_"), spec, scale, zero_point, arithmetic)
             for name, arithmetic in ARITHMETICS.items()
         }
         for signal, clips in signals.items():
@@ -86,7 +86,7 @@ def measure(
                     frontend.reset()
                     found, steps = frontend.push(pcm)
                     decided = _decisions(engine, found, spec.n_frames())
-                    totals[name].add(steps - exact, found.astype(int) - cells, decided, expected)
+                    totals[name].add(steps - exact, found.astype(np.int64) - cells, decided, expected)
             yield from (total.result() for total in totals.values())
 
 
@@ -99,7 +99,7 @@ class _Total:
         self._decisions, self._changed = 0, 0
 
     def add(
-        self, steps: NDArray[np.float64], cells: NDArray[np.int_], decided: list[int], expected: list[int]
+        self, steps: NDArray[np.float64], cells: NDArray[np.signedinteger], decided: list[int], expected: list[int]
     ) -> None:
         if steps.size:
             error = np.abs(steps)

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -80,11 +81,16 @@ def write_sources(
     return [folder / name for name in written if name.endswith(".c")]
 
 
-class HostFrontend:
-    """A stream through the C front end on this machine.
+@dataclass(frozen=True)
+class Arithmetic:
+    """What the C calculates in; `narrow` takes fixed point as parts do it that multiply to 32 bits only."""
 
-    `narrow` takes the arithmetic of parts that multiply to 32 bits only. Built in `folder`.
-    """
+    fixed: bool
+    narrow: bool = False
+
+
+class HostFrontend:
+    """A stream through the C front end on this machine, built in `folder`."""
 
     def __init__(
         self,
@@ -92,23 +98,29 @@ class HostFrontend:
         spec: FrontendSpec,
         input_scale: float,
         input_zero_point: int,
-        *,
-        fixed: bool,
-        narrow: bool = False,
+        arithmetic: Arithmetic,
         flags: Sequence[str] = ("-O2",),
     ) -> None:
-        sources = write_sources(folder, spec, input_scale, input_zero_point, fixed)
+        sources = write_sources(folder, spec, input_scale, input_zero_point, arithmetic.fixed)
         glue = folder / "glue.c"
         glue.write_text(GLUE)
-        options = ["-std=c99", "-shared", "-fPIC", *flags, f"-DTS_FRONTEND_NARROW={int(narrow)}", "-DTS_FRONTEND_TAP"]
+        options = [
+            "-std=c99",
+            "-shared",
+            "-fPIC",
+            *flags,
+            f"-DTS_FRONTEND_NARROW={int(arithmetic.narrow)}",
+            "-DTS_FRONTEND_TAP",
+        ]
         # A loaded library stays: each instance gets a file of its own.
         out = folder / f"frontend{id(self)}.so"
         self._library = ctypes.CDLL(
             str(compile_c([*host_compiler(), *options, f"-I{folder}"], [*sources, glue], out).resolve())
         )
-        self.spec, self.fixed = spec, fixed
+        self.spec, self.fixed = spec, arithmetic.fixed
         self._zero_point = input_zero_point
-        self._state = (ctypes.c_int64 * (self._library.glue_bytes() // 8 + 1))()
+        self.state_bytes: int = self._library.glue_bytes()
+        self._state = (ctypes.c_int64 * (self.state_bytes // 8 + 1))()
         self._scratch = (ctypes.c_int64 * (spec.n_fft // 2))()
         self.reset()
 

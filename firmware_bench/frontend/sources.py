@@ -71,8 +71,8 @@ def _header(tables: Tables, input_scale: float, input_zero_point: int) -> str:
         "BIAS": "int8 steps of energy 1, in units of 2^-16",
     }
     if fixed:
-        for name, value in fixed_constants(tables, input_scale, input_zero_point).items():
-            text = f"{value}u" if name == "OFFSET" else f"({value})" if value < 0 else value
+        for name, whole in fixed_constants(tables, input_scale, input_zero_point).items():
+            text = f"{whole}u" if name == "OFFSET" else f"({whole})" if whole < 0 else f"{whole}"
             macros[name] = (text, notes.get(name, ""))
     else:
         for name, real in {
