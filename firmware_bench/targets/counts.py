@@ -100,7 +100,7 @@ class Counts:
     def cycles(self, executed: NDArray[np.int64]) -> int | None:
         """The modelled cycles of the target; None for one without a model."""
         model = self._firmware.target.cycle_model
-        return None if model is None else modelled_cycles(model, self._code, executed, self.taken[: self.places])
+        return None if model is None else modelled_cycles(model, self._code, executed, self.taken)
 
     def summary(self) -> tuple[int, Mapping[str, int], int | None]:
         """Instructions, their split by function, modelled cycles."""

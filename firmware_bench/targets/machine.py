@@ -33,8 +33,8 @@ class MachineError(TinysceneError):
 class CallResult:
     """What one call gave and took.
 
-    `value` is what the function returned, signed. `instructions` is exact and the same every time, `by_function` its
-    split by the function they lie in; `cycles` is modelled from the instructions (see `cycles`), not measured;
+    `value` is what the function returned, 32 bits, signed. `instructions` is exact and the same every time,
+    `by_function` its split by the function that they lie in; `cycles` is modelled from the instructions (see `cycles`), not measured;
     `stack_bytes` is how far the stack grew below where it stood. None where the machine cannot know.
     """
 

@@ -85,10 +85,10 @@ class UnicornMachine(Machine):
         back = self.symbol("ts_idle") if self.firmware.target.is_bare else self.firmware.contents.code[1] - 4
         self._run(name, entry, back, limit)
         instructions, by_function, cycles = self._counts.summary()
-        value = self._uc.reg_read(self._arguments[0]) & self._mask
+        value = self._uc.reg_read(self._arguments[0]) & 0xFFFFFFFF
         painted = bytes(self._uc.mem_read(low, stack - low))
         used = len(painted.lstrip(_PAINT))
-        return CallResult(value - (value >> self._bits - 1 << self._bits), instructions, by_function, cycles, used)
+        return CallResult(value - (value >> 31 << 32), instructions, by_function, cycles, used)
 
     def close(self) -> None:
         # unicorn frees its memory with the object; the hook holds arrays that it writes to, so the machine goes first.
@@ -96,12 +96,8 @@ class UnicornMachine(Machine):
             del self._uc, self._hook
 
     @property
-    def _bits(self) -> int:
-        return 64 if self._architecture == "aarch64" else 32
-
-    @property
     def _mask(self) -> int:
-        return (1 << self._bits) - 1
+        return (1 << (64 if self._architecture == "aarch64" else 32)) - 1
 
     def _run(self, name: str, entry: int, back: int, limit: int) -> None:
         """Run from `entry` until it returns to `back`."""
