@@ -93,7 +93,6 @@ def _conv_scratch_bytes(height: int, kernel: int, inputs: int) -> int:
 FAMILY = Family(
     "host",
     (
-        "ts_kernels_host.h",
         "ts_kernels_host.c",
         "ts_kernels_host_plain.c",
         "ts_kernels_host_avx2.c",
