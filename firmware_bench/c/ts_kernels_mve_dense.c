@@ -2,7 +2,7 @@
  *
  * Two pixels times three outputs are summed at once, so that five loaded vectors serve six VMLADAVA of 16 products each.
  * VMLADAVA sums into an even core register: the six are r0, r2, r4, r6, r8, r10, and one LDM or STM moves biases in and
- * sums out. The compiler would not keep them there, so these loops are assembly; everything else is intrinsics.
+ * sums out. The compiler would not keep them there, so these loops are assembly.
  *
  * Packed, outputs come in the order in which they are summed: within each 8 first the even then the odd, which is what
  * VQMOVNB and VQMOVNT put back in order. With `padded` = outputs rounded up to 24:
@@ -11,6 +11,7 @@
 #include "ts_kernels_mve.h"
 
 #define TS_MVE_CHUNK 48 /* outputs whose sums are on the stack together; a multiple of 3 and of 8 */
+#define TS_MVE_PIXELS 4 /* pixels of a dense convolution whose inputs are gathered together */
 
 /* The sums of `triples` times three outputs and two pixels, to sums (3 * triples, 2), where inputs <= 16. */
 TS_MVE_INLINE void ts_mve_sums_16(int8x16_t a, int8x16_t b, const int8_t *weights, const int32_t *bias, int32_t *sums,
@@ -106,28 +107,67 @@ TS_MVE_INLINE void ts_mve_sums(const int8_t *in0, const int8_t *in1, int32_t inp
     }
 }
 
+/* sums (eights, 8, 2) to out0 and out1 (8 * eights); CORRECT(q) takes 1 from the negative ones of q, or does nothing. */
+#define TS_MVE_FINISH(CORRECT)                                                                                \
+    __asm__ volatile(                                                                                         \
+        "dls lr, %[eights]\n"                                                                                 \
+        "1:\n"                                                                                                \
+        "vld20.32 {q0, q1}, [%[sums]]\n"   /* q0: four even outputs of one pixel, q1: of the other */         \
+        "vldrw.32 q4, [%[scales]], #64\n"  /* their multipliers */                                            \
+        "vld21.32 {q0, q1}, [%[sums]]!\n"                                                                     \
+        "vqrdmulh.s32 q0, q0, q4\n"                                                                           \
+        "vld20.32 {q2, q3}, [%[sums]]\n"   /* the odd ones */                                                 \
+        "vqrdmulh.s32 q1, q1, q4\n"                                                                           \
+        "vld21.32 {q2, q3}, [%[sums]]!\n" CORRECT("q0") CORRECT("q1")                                         \
+        "vldrw.32 q4, [%[scales], #-32]\n"                                                                    \
+        "vqrdmulh.s32 q2, q2, q4\n"                                                                           \
+        "vldrw.32 q5, [%[scales], #-48]\n" /* shifts */                                                       \
+        "vqrdmulh.s32 q3, q3, q4\n"                                                                           \
+        "vldrw.32 q6, [%[scales], #-16]\n" CORRECT("q2") CORRECT("q3")                                        \
+        "vrshl.s32 q0, q0, q5\n"                                                                              \
+        "vrshl.s32 q1, q1, q5\n"                                                                              \
+        "vrshl.s32 q2, q2, q6\n"                                                                              \
+        "vrshl.s32 q3, q3, q6\n"                                                                              \
+        "vqmovnb.s32 q0, q0\n" /* saturating to 16 bits on the way to 8 changes nothing */                    \
+        "vqmovnb.s32 q1, q1\n"                                                                                \
+        "vqmovnt.s32 q0, q2\n"                                                                                \
+        "vqmovnt.s32 q1, q3\n"                                                                                \
+        "vqadd.s16 q0, q0, %[zero_point]\n"                                                                   \
+        "vqadd.s16 q1, q1, %[zero_point]\n"                                                                   \
+        "vqmovnb.s16 q0, q0\n"                                                                                \
+        "vqmovnb.s16 q1, q1\n"                                                                                \
+        "vstrb.16 q0, [%[out0]], #8\n"                                                                        \
+        "vstrb.16 q1, [%[out1]], #8\n"                                                                        \
+        "le lr, 1b\n"                                                                                         \
+        : [sums] "+r"(sums), [scales] "+r"(scales), [out0] "+l"(out0), [out1] "+l"(out1) /* low registers only */ \
+        : [eights] "r"(eights), [zero_point] "r"(conv->zero_point)                                            \
+        : "lr", "q0", "q1", "q2", "q3", "q4", "q5", "q6", "q7", "memory")
+#define TS_MVE_CORRECT(q) "vshr.s32 q7, " q ", #31\nvadd.i32 " q ", " q ", q7\n"
+#define TS_MVE_NOTHING(q)
+
 /* sums (count rounded up to 8, 2) to out0 and out1 (count). */
 TS_MVE_INLINE void ts_mve_finish(const int32_t *sums, const int32_t *scales, int8_t *out0, int8_t *out1, int32_t count,
                                  const ts_conv *conv, ts_mve_way way) {
+    const int32_t eights = count >> 3;
+    if (way != TS_MVE_ANY && eights > 0) {
+        if (way == TS_MVE_RELU) {
+            TS_MVE_FINISH(TS_MVE_NOTHING);
+        } else {
+            TS_MVE_FINISH(TS_MVE_CORRECT);
+        }
+        count &= 7;
+    }
     for (; count > 0; count -= 8) {
-        const int32x4x2_t even = vld2q_s32(sums); /* four outputs of both pixels */
-        const int32x4x2_t odd = vld2q_s32(sums + 8);
+        const mve_pred16_t there = vctp16q((uint32_t)count);
+        const int32x4x2_t even = vld2q_s32(sums), odd = vld2q_s32(sums + 8);
         const int32x4_t even_multiplier = vldrwq_s32(scales), even_shift = vldrwq_s32(scales + 4);
         const int32x4_t odd_multiplier = vldrwq_s32(scales + 8), odd_shift = vldrwq_s32(scales + 12);
-        const int16x8_t first = ts_mve_narrow(ts_mve_scale(even.val[0], even_multiplier, even_shift, conv, way),
-                                              ts_mve_scale(odd.val[0], odd_multiplier, odd_shift, conv, way), conv, way);
-        const int16x8_t second = ts_mve_narrow(ts_mve_scale(even.val[1], even_multiplier, even_shift, conv, way),
-                                               ts_mve_scale(odd.val[1], odd_multiplier, odd_shift, conv, way), conv, way);
-        const int16x8_t bytes0 = vreinterpretq_s16_s8(vqmovnbq_s16(vreinterpretq_s8_s16(first), first));
-        const int16x8_t bytes1 = vreinterpretq_s16_s8(vqmovnbq_s16(vreinterpretq_s8_s16(second), second));
-        if (count >= 8) {
-            vstrbq_s16(out0, bytes0);
-            vstrbq_s16(out1, bytes1);
-        } else {
-            const mve_pred16_t rest = vctp16q((uint32_t)count);
-            vstrbq_p_s16(out0, bytes0, rest);
-            vstrbq_p_s16(out1, bytes1, rest);
-        }
+        const int16x8_t first = ts_mve_join(ts_mve_finish_any(even.val[0], even_multiplier, even_shift, conv),
+                                            ts_mve_finish_any(odd.val[0], odd_multiplier, odd_shift, conv));
+        const int16x8_t second = ts_mve_join(ts_mve_finish_any(even.val[1], even_multiplier, even_shift, conv),
+                                             ts_mve_finish_any(odd.val[1], odd_multiplier, odd_shift, conv));
+        vstrbq_p_s16(out0, first, there);
+        vstrbq_p_s16(out1, second, there);
         sums += 16;
         scales += 16;
         out0 += 8;
@@ -135,15 +175,15 @@ TS_MVE_INLINE void ts_mve_finish(const int32_t *sums, const int32_t *scales, int
     }
 }
 
-void ts_mve_two_pixels(const int8_t *in0, const int8_t *in1, int8_t *out0, int8_t *out1, const ts_conv *conv,
-                       ts_mve_way way) {
+/* in0 and in1 (inputs), out0 and out1 (outputs); they may be the same pixel. */
+TS_MVE_INLINE void ts_mve_two_pixels(const int8_t *in0, const int8_t *in1, int8_t *out0, int8_t *out1,
+                                     const ts_conv *conv, ts_mve_way way) {
     int32_t sums[TS_MVE_CHUNK * 2]; /* (outputs, pixels) */
     const int32_t inputs = conv->inputs;
     const int32_t steps = (inputs + 15) >> 4;
-    const int32_t padded = (conv->outputs + 23) / 24 * 24;
     const int8_t *weights = conv->weights;
     const int32_t *bias = conv->requant + TS_MVE_HEADER;
-    const int32_t *scales = bias + padded;
+    const int32_t *scales = bias + (conv->outputs + 23) / 24 * 24;
     for (int32_t left = conv->outputs; left > 0; left -= TS_MVE_CHUNK) {
         const int32_t count = left < TS_MVE_CHUNK ? left : TS_MVE_CHUNK;
         const int32_t triples = ((count + 7) / 8 * 8 + 2) / 3; /* all of the last eight */
@@ -157,18 +197,23 @@ void ts_mve_two_pixels(const int8_t *in0, const int8_t *in1, int8_t *out0, int8_
         } else {
             ts_mve_sums(in0, in1, inputs, weights, bias, sums, triples);
         }
-        if (way == TS_MVE_RELU) {
-            ts_mve_finish(sums, scales, out0, out1, count, conv, TS_MVE_RELU);
-        } else if (way == TS_MVE_LINEAR) {
-            ts_mve_finish(sums, scales, out0, out1, count, conv, TS_MVE_LINEAR);
-        } else {
-            ts_mve_finish(sums, scales, out0, out1, count, conv, TS_MVE_ANY);
-        }
+        ts_mve_finish(sums, scales, out0, out1, count, conv, way);
         weights += TS_MVE_CHUNK * steps * 16;
         bias += TS_MVE_CHUNK;
         scales += TS_MVE_CHUNK * 2;
         out0 += count;
         out1 += count;
+    }
+}
+
+void ts_mve_dense(const int8_t *in, int8_t *out, int32_t pixels, const ts_conv *conv, ts_mve_way way) {
+    const int32_t inputs = conv->inputs;
+    const int32_t outputs = conv->outputs;
+    for (int32_t left = pixels; left > 0; left -= 2) {
+        const int32_t other = left > 1; /* an odd pixel is its own neighbour */
+        ts_mve_two_pixels(in, in + other * inputs, out, out + other * outputs, conv, way);
+        in += 2 * inputs;
+        out += 2 * outputs;
     }
 }
 
@@ -185,43 +230,41 @@ void ts_mve_clamp(int8_t *out, int32_t n, const ts_conv *conv) {
 }
 
 TS_POINTWISE(mve) {
-    const int32_t inputs = conv->inputs;
-    const int32_t outputs = conv->outputs;
-    const ts_mve_way way = ts_mve_way_of(conv);
-    for (int32_t pixel = 0; pixel < pixels; pixel += 2) {
-        const int32_t other = pixel + 1 < pixels ? pixel + 1 : pixel; /* an odd one is its own neighbour */
-        ts_mve_two_pixels(in + pixel * inputs, in + other * inputs, out + pixel * outputs, out + other * outputs, conv,
-                          way);
-    }
-    ts_mve_clamp(out, pixels * outputs, conv);
+    ts_mve_dense(in, out, pixels, conv, ts_mve_way_of(conv));
+    ts_mve_clamp(out, pixels * conv->outputs, conv);
 }
 
-/* The taps of one pixel, next to each other: to (height, taps). */
-TS_MVE_INLINE void ts_mve_gather(const int8_t *const *rows, int32_t first, int32_t height, int32_t taps, int8_t *to) {
-    for (int32_t y = 0; y < height; ++y) {
-        const int8_t *from = rows[y] + first;
-        for (int32_t n = taps; n > 0; n -= 16) {
-            const mve_pred16_t there = vctp8q((uint32_t)n);
-            vstrbq_p_s8(to, vldrbq_z_s8(from, there), there);
-            from += 16;
-            to += n < 16 ? n : 16;
-        }
+/* The taps of a pixel in one row: from (taps) to (taps). */
+TS_MVE_INLINE void ts_mve_copy(const int8_t *from, int8_t *to, int32_t taps) {
+    for (; taps >= 16; taps -= 16, from += 16, to += 16) {
+        vstrbq_s8(to, vldrbq_s8(from));
+    }
+    if (taps > 0) {
+        const mve_pred16_t there = vctp8q((uint32_t)taps);
+        vstrbq_p_s8(to, vldrbq_z_s8(from, there), there);
     }
 }
 
-/* scratch (2, height * kernel * inputs): the inputs of a 1x1 convolution. */
+/* scratch (TS_MVE_PIXELS, height, kernel, inputs): the inputs of a 1x1 convolution. */
 TS_CONV_ROW(mve) {
     ts_conv dense = *conv;
     const int32_t step = stride * conv->inputs;
-    const int32_t taps = kernel * conv->inputs;
-    const int32_t outputs = conv->outputs;
+    const int32_t taps = kernel * conv->inputs; /* of one row, next to each other */
     const ts_mve_way way = ts_mve_way_of(conv);
     dense.inputs = height * taps;
-    for (int32_t x = 0; x < width; x += 2) {
-        const int32_t other = x + 1 < width ? x + 1 : x;
-        ts_mve_gather(rows, x * step, height, taps, scratch);
-        ts_mve_gather(rows, other * step, height, taps, scratch + dense.inputs);
-        ts_mve_two_pixels(scratch, scratch + dense.inputs, out + x * outputs, out + other * outputs, &dense, way);
+    for (int32_t x = 0; x < width; x += TS_MVE_PIXELS) {
+        const int32_t pixels = width - x < TS_MVE_PIXELS ? width - x : TS_MVE_PIXELS;
+        for (int32_t y = 0; y < height; ++y) {
+            const int8_t *from = rows[y] + x * step;
+            int8_t *to = scratch + y * taps;
+            for (int32_t pixel = 0; pixel < pixels; ++pixel) {
+                ts_mve_copy(from, to, taps);
+                from += step;
+                to += dense.inputs;
+            }
+        }
+        ts_mve_dense(scratch, out, pixels, &dense, way);
+        out += pixels * conv->outputs;
     }
-    ts_mve_clamp(out, width * outputs, conv);
+    ts_mve_clamp(out - width * conv->outputs, width * conv->outputs, conv);
 }

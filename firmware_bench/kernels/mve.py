@@ -77,5 +77,5 @@ FAMILY = Family(
     _pack_dense,
     _pack_depthwise3,
     _pack_dense,
-    lambda height, kernel, inputs: 2 * height * kernel * inputs,
+    lambda height, kernel, inputs: 4 * height * kernel * inputs,
 )
