@@ -70,9 +70,8 @@ static void ts_fft_first_pass(ts_number *work) {
 }
 
 /* Joins four transforms of `quarter` points that lie one after the other, in bit-reversed order 0, 2, 1, 3, into one of
- * four times the length, all over work (TS_FFT_PAIRS, 2). Fixed point divides by 4. */
-static void ts_fft_pass(ts_number *work, int32_t quarter) {
-    const int32_t step = TS_FRONTEND_N_FFT / (4 * quarter);
+ * four times the length, all over work (TS_FFT_PAIRS, 2); step is N / (4 quarter). Fixed point divides by 4. */
+static void ts_fft_pass(ts_number *work, int32_t quarter, int32_t step) {
     const int32_t stride = 2 * quarter; /* numbers between the four */
     ts_number *const end = work + 2 * TS_FFT_PAIRS;
     for (int32_t k = 0; k < quarter; ++k) {
@@ -114,8 +113,9 @@ static void ts_fft_to_real(ts_number *work) {
 
 void ts_fft_real(ts_number *work) {
     ts_fft_first_pass(work);
-    for (int32_t quarter = TS_FRONTEND_FFT_FIRST; quarter < TS_FFT_PAIRS; quarter *= 4) {
-        ts_fft_pass(work, quarter);
+    int32_t quarter = TS_FRONTEND_FFT_FIRST, step = TS_FRONTEND_N_FFT / 4 / TS_FRONTEND_FFT_FIRST;
+    for (; quarter < TS_FFT_PAIRS; quarter *= 4, step /= 4) {
+        ts_fft_pass(work, quarter, step);
     }
     ts_fft_to_real(work);
 }

@@ -244,6 +244,29 @@ def test_compiles_without_a_warning_and_needs_memcpy_alone(tmp_path: Path, compi
     assert needed <= {"memcpy"}
 
 
+@pytest.mark.parametrize(
+    ("compiler", "flags", "fixed"),
+    [
+        ("arm-none-eabi-gcc", ("-mcpu=cortex-m0plus", "-mthumb"), True),
+        ("arm-none-eabi-gcc", ("-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"), False),
+        ("riscv64-unknown-elf-gcc", ("-march=rv32imac", "-mabi=ilp32"), True),
+    ],
+    ids=["cortex-m0plus", "cortex-m4", "rv32"],
+)
+def test_on_a_part_no_division_product_or_float_is_a_library_s(
+    tmp_path: Path, compiler: str, flags: tuple[str, ...], fixed: bool
+) -> None:
+    if not shutil.which(compiler) or not shutil.which("nm"):
+        package = "gcc-arm-none-eabi" if compiler.startswith("arm") else "gcc-riscv64-unknown-elf"
+        pytest.skip(f"no {compiler} or nm here: run `apt-get install {package} binutils`")
+    for source in write_sources(tmp_path, STUDENT, SCALE, ZERO_POINT, fixed):
+        out = tmp_path / f"{source.stem}.o"
+        options = ["-std=c99", "-O2", "-ffreestanding", "-Wall", "-Wextra", "-Wconversion", "-Werror", *flags]
+        compile_c([compiler, *options, f"-I{tmp_path}", "-c"], [source], out)
+        names = subprocess.run(["nm", "-u", out], capture_output=True, text=True, check=True).stdout.split()
+        assert {name for name in names if len(name) > 1 and not name.startswith("ts_")} <= {"memcpy"}
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_edge_signals_in_odd_chunks_under_sanitizers(make: Make, tmp_path: Path, variant: str) -> None:
     """Every buffer is its exact size, on the heap, where the sanitizer sees a step outside it."""
