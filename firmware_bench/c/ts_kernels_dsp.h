@@ -1,6 +1,6 @@
 /* What the dsp kernels share: one C function for each instruction of Arm's DSP extension that they use, and the end of
  * every sum. The constants of `ts_conv` are packed by kernels/dsp.py:
- *   requant [0]: 1 when every output may be finished by ts_dsp_finish's short way, then (outputs rounded up to even, 3):
+ *   requant [0]: 1 when ts_dsp_finish's short way is exact for every output; then (outputs rounded up to even, 3):
  *     short way: 2 * bias, multiplier, right shift - 1;   else: bias, multiplier, shift. */
 #ifndef TS_KERNELS_DSP_H
 #define TS_KERNELS_DSP_H
@@ -76,14 +76,22 @@ static inline int8_t ts_dsp_finish(const ts_conv *conv, int32_t output, int32_t 
     return (int8_t)ts_clamp(scaled, conv->low, conv->high);
 }
 
-/* The assembly saturates to -128..127; a narrower clamp is done afterwards, over bytes (n). */
-static inline void ts_dsp_clamp(int8_t *bytes, int32_t n, const ts_conv *conv) {
-    if (conv->low > -128 || conv->high < 127) {
+/* The short way saturates to -128..127; a narrower clamp is done afterwards, over bytes (n). */
+static inline void ts_dsp_clamp(int8_t *bytes, int32_t n, int32_t low, int32_t high) {
+    if (low > -128 || high < 127) {
         for (int32_t i = 0; i < n; ++i) {
-            bytes[i] = (int8_t)ts_clamp(bytes[i], conv->low, conv->high);
+            bytes[i] = (int8_t)ts_clamp(bytes[i], low, high);
         }
     }
 }
+
+/* A function whose body is one piece of assembly; compilers must not reason about what it does to its arguments. */
+#if defined(__clang__)
+#define TS_ASSEMBLY __attribute__((naked, noinline))
+#else
+#define TS_ASSEMBLY __attribute__((naked, noinline, noipa))
+#endif
+#define TS_UNUSED __attribute__((unused))
 
 /* Sums for four pixels and all outputs, see ts_kernels_dsp_tile.c. The assembly knows the fields' order. */
 typedef struct {
@@ -97,6 +105,33 @@ typedef struct {
     const int32_t *activations_end;
 } ts_dsp_tile;
 
+/* Runs through the tile's weights and requant up to `requant_end`, two outputs at a time; changes the tile's pointers.
+ * There are at least four inputs, and a multiple of four. */
 void ts_dsp_run_tile(ts_dsp_tile *tile);
+
+/* One block of four channels of a depthwise convolution, see ts_kernels_dsp_depthwise.c. The assembly knows the fields'
+ * order. */
+typedef struct {
+    const int32_t *pairs;   /* (column pairs, 3, 4 channels), from the channel on */
+    int32_t *sums;          /* (columns) */
+    int32_t *sums_end;
+    const int8_t *weights;  /* (channels, 12), from the channel on */
+    const int32_t *requant; /* (channels, 3), the short way's, from the channel on */
+    int8_t *out;            /* (columns, channels), from the channel on */
+    int32_t channels;
+    int32_t half_zero;      /* 2 * zero_point + 1 */
+    int32_t left;           /* channels */
+} ts_dsp_block;
+
+/* to (count, 3, 4): column pairs from row0, row1, row2 on; `next` bytes from a pair's first column to its second. Gives
+ * where `to` ends. */
+int32_t *ts_dsp_widen_columns(const int8_t *row0, const int8_t *row1, const int8_t *row2, int32_t next, int32_t *to,
+                              int32_t count);
+
+/* Sums and outputs of a block. Stride 1: column pair j begins outputs 2j and 2j + 1 and ends 2j - 2 and 2j - 1; the
+ * last pair begins two that nothing ends. Stride 2: column pair j begins output j and ends output j - 1. Both change
+ * the block's pointers. */
+void ts_dsp_run_block1(ts_dsp_block *block);
+void ts_dsp_run_block2(ts_dsp_block *block);
 
 #endif

@@ -1,55 +1,51 @@
-/* TFLite's ADD for Arm's DSP extension. */
+/* TFLite's ADD for Arm's DSP extension. The input of the larger scale is halved by the way to the common scale: its
+ * multiplier is exactly 2^30 and its shift 0, so that (x - zero point) << 19 is what the requantisation gives. */
 #include "ts_kernels_dsp.h"
 
-/* ts_requantize of `doubled` / 2 for a shift of -e, e > 0, as ts_dsp_finish does it; `half` is 2^(e-1). */
-static inline int32_t ts_dsp_scale(int32_t doubled, int32_t multiplier, int32_t half, int32_t e) {
-    return ts_dsp_high_multiply(doubled, multiplier, half + (doubled >> 31)) >> e;
+#define TS_HALF (1 << 30)
+
+/* The requantisation of `doubled` / 2 by a shift of -e, e > 0, as in ts_dsp_finish, less the shift itself; `nudge` is
+ * 2^(e-1) and what else is to be added. */
+static inline int32_t ts_dsp_scale(int32_t doubled, int32_t multiplier, int32_t nudge) {
+    return ts_dsp_high_multiply(doubled, multiplier, nudge + (doubled >> 31));
 }
 
-/* An input's way to the common scale: 2 * left is (x << bits) - zero; without a right shift (the larger of the two
- * scales) the product has no fraction, and halving twice of it is exact. */
-typedef struct {
-    int32_t zero, multiplier, half, e;
-    int32_t bits;
-} ts_dsp_side;
+/* x is the input of the larger scale; the right shifts of y's and of the sum's way are 1 to 31 and 1 to 22. */
+static void ts_dsp_add(const int8_t *x, int32_t zero_point_x, const int8_t *y, int32_t zero_point_y,
+                       int32_t multiplier_y, int32_t shift_y, int8_t *out, int32_t n, const ts_add *add) {
+    const int32_t zero_y = -zero_point_y * (1 << 21), zero_x = -zero_point_x * (1 << 20);
+    const int32_t half_y = 1 << (-shift_y - 1);
+    const int32_t multiplier = add->multiplier, shift = -add->shift - 1;
+    const int32_t nudge = (2 * add->zero_point + 1) * (1 << shift);
+    for (const int8_t *end = x + n; x != end;) {
+        const int32_t doubled_y = zero_y + *y++ * (1 << 21);
+        const int32_t scaled_y = ts_dsp_scale(doubled_y, multiplier_y, half_y) >> -shift_y;
+        const int32_t doubled = (zero_x + 2 * scaled_y) + *x++ * (1 << 20);
+        *out++ = (int8_t)ts_dsp_saturate_half(ts_dsp_scale(doubled, multiplier, nudge) >> shift);
+    }
+}
 
-/* 1 when the short way is exact for every int8, which it is for all the parameters that a converter gives. */
-static int ts_dsp_side_of(ts_dsp_side *side, int32_t zero_point, int32_t multiplier, int32_t shift, int32_t left_shift) {
-    const int32_t whole = shift == 0; /* twice the value, halved by e = 1 */
-    side->bits = left_shift + 1 + whole;
-    side->zero = zero_point * (1 << side->bits);
-    side->multiplier = multiplier;
-    side->e = whole ? 1 : -shift;
-    side->half = 1 << (side->e - 1);
-    return shift <= 0 && (!whole || (multiplier & 2047) == 0);
+/* Any parameters. */
+static void ts_dsp_add_slowly(const int8_t *a, const int8_t *b, int8_t *out, int32_t n, const ts_add *add) {
+    for (int32_t i = 0; i < n; ++i) {
+        const int32_t x = (a[i] - add->zero_point_a) * (1 << add->left_shift);
+        const int32_t y = (b[i] - add->zero_point_b) * (1 << add->left_shift);
+        const int32_t sum = ts_requantize(x, add->multiplier_a, add->shift_a) +
+                            ts_requantize(y, add->multiplier_b, add->shift_b);
+        const int32_t scaled = ts_requantize(sum, add->multiplier, add->shift);
+        out[i] = (int8_t)ts_clamp(scaled + add->zero_point, add->low, add->high);
+    }
 }
 
 TS_ADD(dsp) {
-    ts_dsp_side left, right;
-    const int32_t e = -add->shift;
-    int short_way = add->left_shift == 20 && e >= 1 && e <= 22 && add->shift_a <= 0 && add->shift_b <= 0;
-    if (short_way) {
-        short_way = ts_dsp_side_of(&left, add->zero_point_a, add->multiplier_a, add->shift_a, 20) &&
-                    ts_dsp_side_of(&right, add->zero_point_b, add->multiplier_b, add->shift_b, 20);
-    }
-    if (!short_way) {
-        for (int32_t i = 0; i < n; ++i) {
-            const int32_t x = (a[i] - add->zero_point_a) * (1 << add->left_shift);
-            const int32_t y = (b[i] - add->zero_point_b) * (1 << add->left_shift);
-            const int32_t sum = ts_requantize(x, add->multiplier_a, add->shift_a) +
-                                ts_requantize(y, add->multiplier_b, add->shift_b);
-            out[i] = (int8_t)ts_clamp(ts_requantize(sum, add->multiplier, add->shift) + add->zero_point, add->low,
-                                      add->high);
-        }
+    const int fits = add->left_shift == 20 && add->shift <= -1 && add->shift >= -22;
+    if (fits && add->multiplier_a == TS_HALF && add->shift_a == 0 && add->shift_b < 0) {
+        ts_dsp_add(a, add->zero_point_a, b, add->zero_point_b, add->multiplier_b, add->shift_b, out, n, add);
+    } else if (fits && add->multiplier_b == TS_HALF && add->shift_b == 0 && add->shift_a < 0) {
+        ts_dsp_add(b, add->zero_point_b, a, add->zero_point_a, add->multiplier_a, add->shift_a, out, n, add);
+    } else {
+        ts_dsp_add_slowly(a, b, out, n, add);
         return;
     }
-    /* the zero point joins the nudge, the last bit of the shift is the saturation's */
-    const int32_t nudge = (2 * add->zero_point + 1) * (1 << (e - 1));
-    for (int32_t i = 0; i < n; ++i) {
-        const int32_t x = ts_dsp_scale(a[i] * (1 << left.bits) - left.zero, left.multiplier, left.half, left.e);
-        const int32_t y = ts_dsp_scale(b[i] * (1 << right.bits) - right.zero, right.multiplier, right.half, right.e);
-        const int32_t doubled = 2 * (x + y);
-        const int32_t scaled = ts_dsp_high_multiply(doubled, add->multiplier, nudge + (doubled >> 31)) >> (e - 1);
-        out[i] = (int8_t)ts_clamp(ts_dsp_saturate_half(scaled), add->low, add->high);
-    }
+    ts_dsp_clamp(out, n, add->low, add->high);
 }

@@ -1,6 +1,6 @@
-/* 1x1 and dense convolutions for Arm's DSP extension. Both are the same sums over a patch: `height` runs of `taps` bytes,
- * each run padded with zeros to groups of four. Four pixels' patches are widened to pairs of int16 once, on the stack,
- * and then used for all outputs; weights stay int8 and are widened while they are used.
+/* 1x1 and dense convolutions for Arm's DSP extension. Both are the same sums over a patch: `height` runs of `taps`
+ * bytes, each run padded with zeros to groups of four. Four pixels' patches are widened to pairs of int16 once, on the
+ * stack, and then used for all outputs; weights stay int8 and are widened while they are used.
  *
  * Packed weights: (pairs of outputs, groups, 8) with, in a group of inputs k, the bytes
  *   a[k] b[k] a[k+2] b[k+2] a[k+1] b[k+1] a[k+3] b[k+3]
@@ -40,7 +40,10 @@ static void ts_dsp_widen(const ts_patches *patches, int32_t pixel, int32_t *to) 
         }
         if (rest) {
             for (int32_t p = 0; p < 4; ++p, first += step) {
-                const int32_t word = ts_dsp_load_rest(first, rest);
+                /* the word that ends with the run, where the row has one */
+                const int32_t word = first - patches->rows[y] >= 4 - rest
+                                         ? (int32_t)((uint32_t)ts_dsp_load(first + rest - 4) >> (32 - 8 * rest))
+                                         : ts_dsp_load_rest(first, rest);
                 to[p] = ts_dsp_even_bytes(word);
                 to[4 + p] = ts_dsp_odd_bytes(word);
             }
@@ -97,7 +100,7 @@ static void ts_dsp_convolve(const ts_patches *patches, int8_t *out, int32_t pixe
                 ts_dsp_direct(patches, p * patches->step, out + p * conv->outputs, even_outputs, conv);
             }
         }
-        ts_dsp_clamp(out, pixel * conv->outputs, conv);
+        ts_dsp_clamp(out, pixel * conv->outputs, conv->low, conv->high);
     }
     for (; pixel < pixels; ++pixel) {
         ts_dsp_direct(patches, pixel * patches->step, out + pixel * conv->outputs, 0, conv);

@@ -1,18 +1,16 @@
 /* The inner loop of 1x1 and dense convolutions: sums for 2 outputs x 4 pixels at a time stay in eight registers, so
  * that a word of weights (two inputs of two outputs) is loaded and widened once for four pixels: 13 instructions per 16
- * multiply-accumulates. That takes 14 registers, which no compiler tried keeps apart from the stack: hence assembly. */
+ * multiply-accumulates. That takes all 14 registers, and a value kept on the stack would cost what the blocking gains:
+ * hence assembly. */
 #include <stddef.h>
 
 #include "ts_kernels_dsp.h"
 
 /* The assembly below addresses the fields by number. */
-typedef char ts_dsp_tile_order[offsetof(ts_dsp_tile, weights) == 0 && offsetof(ts_dsp_tile, activations) == 4 &&
-                                       offsetof(ts_dsp_tile, requant) == 8 && offsetof(ts_dsp_tile, requant_end) == 12 &&
-                                       offsetof(ts_dsp_tile, outputs) == 16 && offsetof(ts_dsp_tile, out) == 20 &&
-                                       offsetof(ts_dsp_tile, half_zero) == 24 &&
-                                       offsetof(ts_dsp_tile, activations_end) == 28
-                                   ? 1
-                                   : -1];
+#define TS_AT(field, place) (offsetof(ts_dsp_tile, field) == (place))
+typedef char ts_dsp_tile_order[
+    TS_AT(weights, 0) && TS_AT(activations, 4) && TS_AT(requant, 8) && TS_AT(requant_end, 12) &&
+    TS_AT(outputs, 16) && TS_AT(out, 20) && TS_AT(half_zero, 24) && TS_AT(activations_end, 28) ? 1 : -1];
 
 /* Registers: r4-r7 the first output's sums of pixels 0-3, r8-r11 the second's; r0, r1 their weights; r2, r3
  * activations; r12 next weights, lr next activations. */
@@ -55,12 +53,10 @@ typedef char ts_dsp_tile_order[offsetof(ts_dsp_tile, weights) == 0 && offsetof(t
     "asr    " #sum ", " #sum ", r3                \n" \
     "ssat   " #sum ", #8, " #sum ", asr #1        \n"
 
-/* Runs through the tile's weights and requant up to `requant_end`, two outputs at a time; changes the tile's pointers.
- * There are at least four inputs, and a multiple of four. */
-__attribute__((naked)) void ts_dsp_run_tile(__attribute__((unused)) ts_dsp_tile *tile) {
+TS_ASSEMBLY void ts_dsp_run_tile(TS_UNUSED ts_dsp_tile *tile) {
     __asm__ volatile(
         "ldr    r1, [r0, #28]            \n"
-        "push   {r0, r1, r2, r4-r11, lr} \n" /* [sp] tile, [sp, #4] end of the activations, [sp, #8] way into the loop */
+        "push   {r0, r1, r2, r4-r11, lr} \n" /* [sp] tile, [sp, #4] the activations' end, [sp, #8] way into the loop */
         "ldr    r2, [r0, #4]             \n"
         "sub    r1, r1, r2               \n" /* 16 bytes for two inputs, of which the first are done before the loop: */
         "rsb    r1, r1, #16              \n" /* skip (1 - pairs) mod 8 of its eight */

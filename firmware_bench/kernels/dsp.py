@@ -22,7 +22,7 @@ def short_requant(constants: Constants, magnitudes: NDArray[np.int64]) -> NDArra
     """(outputs, 3) of 2 * bias, multiplier and right shift - 1, or None where that is not exact for every input.
 
     `magnitudes` (outputs,) int64 is each output's sum of absolute weights: with int8 inputs no sum is larger than 128
-    times that. An output that rounds to zero whatever its sum is (pruned channels have shifts of -31) gets multiplier 0.
+    times that. An output that rounds to zero whatever its sum is (pruned channels: shifts of -31) gets multiplier 0.
     """
     bias, multiplier = constants.bias.astype(np.int64), constants.multiplier.astype(np.int64)
     shift = constants.shift.astype(np.int64)
@@ -86,6 +86,7 @@ FAMILY = Family(
         "ts_kernels_dsp_conv.c",
         "ts_kernels_dsp_tile.c",
         "ts_kernels_dsp_depthwise.c",
+        "ts_kernels_dsp_block.c",
         "ts_kernels_dsp_add.c",
     ),
     _pack_pointwise,
