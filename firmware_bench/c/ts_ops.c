@@ -67,18 +67,47 @@ static int8_t ts_average(int32_t sum, int32_t count, const ts_pool *pool) {
     return (int8_t)ts_clamp(mean, pool->low, pool->high);
 }
 
+/* Channels that are summed at a time: a loop over neighbours is one that compilers have vectors for. */
+#define TS_POOL_CHANNELS 32
+
+/* Means of sums (channels) of `count` values each, as ts_average. A magnitude n <= 128.5 count is divided exactly by
+ * multiplying with ceil(2^24 / count), which is too large by less than 1: n * count < 2^24 keeps the excess below one
+ * count's share, and 128.5 * 2^24 fits 32 bits. */
+static void ts_average_channels(const int32_t *sums, int32_t count, int8_t *out, int32_t channels,
+                                const ts_pool *pool) {
+    if (count > 256) {
+        for (int32_t channel = 0; channel < channels; ++channel) {
+            out[channel] = ts_average(sums[channel], count, pool);
+        }
+        return;
+    }
+    const uint32_t reciprocal = ((1u << 24) + (uint32_t)count - 1u) / (uint32_t)count;
+    const int32_t half = count / 2;
+    for (int32_t channel = 0; channel < channels; ++channel) {
+        const int32_t sum = sums[channel];
+        const int32_t magnitude = (int32_t)(((uint32_t)((sum < 0 ? -sum : sum) + half) * reciprocal) >> 24);
+        out[channel] = (int8_t)ts_clamp(sum < 0 ? -magnitude : magnitude, pool->low, pool->high);
+    }
+}
+
 void ts_average_pool_row(const int8_t *const *rows, int32_t height, int8_t *out, int32_t width, const ts_pool *pool) {
     for (int32_t x = 0; x < width; ++x) {
         const ts_window window = ts_window_of(pool, x);
         const int32_t count = (window.end - window.begin) * height;
-        for (int32_t channel = 0; channel < pool->channels; ++channel) {
-            int32_t sum = 0;
+        for (int32_t first = 0; first < pool->channels; first += TS_POOL_CHANNELS) {
+            const int32_t left = pool->channels - first;
+            const int32_t channels = left < TS_POOL_CHANNELS ? left : TS_POOL_CHANNELS;
+            int32_t sums[TS_POOL_CHANNELS] = {0};
             for (int32_t y = 0; y < height; ++y) {
                 for (int32_t column = window.begin; column < window.end; ++column) {
-                    sum += rows[y][column * pool->channels + channel];
+                    const int8_t *values = rows[y] + column * pool->channels + first;
+                    for (int32_t channel = 0; channel < channels; ++channel) {
+                        sums[channel] += values[channel];
+                    }
                 }
             }
-            *out++ = ts_average(sum, count, pool);
+            ts_average_channels(sums, count, out, channels, pool);
+            out += channels;
         }
     }
 }

@@ -1,0 +1,94 @@
+"""The benchmark as a picture: instructions and memory of each target, other tools beside them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...runtime.atomic import write_file
+from ...runtime.errors import require
+from .baselines import Baseline
+from .measure import Cost
+
+_PARTS = (("arena", "#1b6ca8"), ("front end", "#6fb1d9"), ("stack", "#c7dfef"))
+_FLASH = (("weights", "#7a4f9a"), ("tables", "#b08cc9"), ("code", "#e0d0ec"))
+
+
+def plot(path: Path, name: str, costs: Sequence[Cost], baselines: Sequence[Baseline]) -> None:
+    """Write the picture to `path` (.svg or .png), whole or not at all."""
+    require("matplotlib", "firmware")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 1.6 + 0.55 * max(3, len(costs))), layout="constrained")
+    left, middle, right = figure.subplots(1, 3)
+    labels = [cost.target.key for cost in costs]
+    _instructions(left, costs, baselines)
+    _stacked(middle, labels, _PARTS, [_ram(cost) for cost in costs], "RAM, KiB")
+    flash = [(cost.weights_bytes, cost.tables_bytes, cost.code_bytes) for cost in costs]
+    _stacked(right, labels, _FLASH, flash, "flash, KiB")
+    figure.suptitle(f"{name}: one inference, bit-exact with LiteRT's reference kernels")
+    picture = io.BytesIO()
+    figure.savefig(
+        picture, format=path.suffix[1:] or "svg", dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None
+    )
+    write_file(path, picture.getvalue())
+
+
+def _ram(cost: Cost) -> tuple[int, int, int]:
+    return (cost.arena_bytes, 0 if cost.listening is None else cost.listening.ram_bytes, cost.stack_bytes or 0)
+
+
+def _instructions(axes: object, costs: Sequence[Cost], baselines: Sequence[Baseline]) -> None:
+    from matplotlib.axes import Axes
+
+    assert isinstance(axes, Axes)
+    ours = [(cost.instructions or 0) / 1e6 for cost in costs]
+    places = list(range(len(costs)))
+    axes.barh(places, ours, 0.36, color="#1b6ca8", label="tinyscene")
+    for place, value in zip(places, ours, strict=True):
+        axes.annotate(f" {value:.1f}", (value, place), va="center", fontsize=8)
+    best: dict[str, Baseline] = {}
+    for other in baselines:
+        if other.instructions and (
+            other.target not in best or other.instructions < (best[other.target].instructions or 0)
+        ):
+            best[other.target] = other
+    named = False
+    for place, cost in enumerate(costs):
+        other = best.get(cost.target.key)
+        if other is not None and other.instructions:
+            axes.barh(
+                place + 0.36, other.instructions / 1e6, 0.3, color="#c8c8c8", label="" if named else "bakenn, its best"
+            )
+            axes.annotate(
+                f" {other.instructions / 1e6:.0f}", (other.instructions / 1e6, place + 0.36), va="center", fontsize=8
+            )
+            named = True
+    axes.set_yticks(places, [cost.target.key for cost in costs])
+    axes.invert_yaxis()
+    axes.set_xlabel("million instructions")
+    axes.margins(x=0.15)
+    axes.spines[["top", "right"]].set_visible(False)
+    if named:
+        axes.legend(fontsize=8, frameon=False, loc="lower right")
+
+
+def _stacked(
+    axes: object, labels: Sequence[str], parts: Sequence[tuple[str, str]], sizes: Sequence[Sequence[int]], title: str
+) -> None:
+    from matplotlib.axes import Axes
+
+    assert isinstance(axes, Axes)
+    start = [0.0] * len(labels)
+    for index, (part, color) in enumerate(parts):
+        widths = [size[index] / 1024 for size in sizes]
+        axes.barh(list(labels), widths, 0.6, left=start, color=color, label=part)
+        start = [a + b for a, b in zip(start, widths, strict=True)]
+    for place, total in enumerate(start):
+        axes.annotate(f" {total:.0f}", (total, place), va="center", fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel(title)
+    axes.margins(x=0.15)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=8, frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.12))
