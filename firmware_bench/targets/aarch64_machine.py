@@ -24,7 +24,8 @@ _EMULATORS = ("qemu-aarch64-static", "qemu-aarch64")
 
 
 class Aarch64Machine(Machine):
-    """One process. It counts neither instructions nor stack: the emulator "unicorn" does. `seconds` is how long a call may take."""
+    """One process. It counts neither instructions nor stack: the emulator "unicorn" does. `seconds` is how long a call
+    may take."""
 
     def __init__(self, firmware: Firmware, *, seconds: float = 300.0) -> None:
         super().__init__(firmware)

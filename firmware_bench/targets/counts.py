@@ -103,7 +103,10 @@ class Counts:
         return None if model is None else modelled_cycles(model, self._code, executed, self.taken)
 
     def summary(self) -> tuple[int, Mapping[str, int], int | None]:
-        """Instructions, their split by function, modelled cycles."""
+        """Instructions, their split by function, modelled cycles of what ran since `begin`; to be asked once."""
+        last = int(self.state["previous"][0])
+        if self.first <= last <= self.end:
+            self.taken[(last - self.first) >> 1] += 1  # the return, after which no block of the code began
         executed = self.executed()
         return int(executed.sum()), self.by_function(executed), self.cycles(executed)
 

@@ -15,36 +15,80 @@ from .counts import STATE, Counts
 from .library import compiled_library
 
 #: The C hook's own: the state, then the two counters and unicorn's function that stops it.
-_HOOK = np.dtype([("state", STATE), ("edges", "<u8"), ("taken", "<u8"), ("stop", "<u8")])
+_HOOK = np.dtype([("state", STATE), ("edges", "<u8"), ("taken", "<u8"), ("stop", "<u8"), ("unaligned", "<i8")])
 
 
 class BlockHook:
-    """Counts the blocks of one unicorn machine into `counts`."""
+    """Counts the blocks of one unicorn machine into `counts`.
+
+    `watch` has its accesses to memory looked at too, because unicorn lets every processor do those that a part of
+    architecture 6 faults at; that is thirty times slower.
+    """
 
     def __init__(self, uc: Any, counts: Counts, *, python: bool = False) -> None:
         import unicorn
 
+        self._uc = uc
         self._counts = counts
+        self._unaligned = 0
+        self._watching: Any = None
+        self._accesses = unicorn.UC_HOOK_MEM_READ | unicorn.UC_HOOK_MEM_WRITE
         library = None if python else compiled_library("ts_unicorn_hook")
+        self._memory: NDArray[Any] | None = None
         if library is None:
             uc.hook_add(unicorn.UC_HOOK_BLOCK, self._block)
             return
         from unicorn.unicorn_py3.unicorn import uclib
 
         # unicorn writes through these as long as its machine lives: they are kept as long as this object.
-        self._function = ctypes.CDLL(str(library)).ts_unicorn_block
-        self._memory: NDArray[Any] = np.zeros(1, _HOOK)
+        self._functions = ctypes.CDLL(str(library))
+        self._uclib = uclib
+        self._memory = np.zeros(1, _HOOK)
         self._memory["state"] = counts.state
         counts.state = self._memory["state"]
         self._memory["edges"], self._memory["taken"] = counts.edges.ctypes.data, counts.taken.ctypes.data
         self._memory["stop"] = ctypes.cast(uclib.uc_emu_stop, ctypes.c_void_p).value
+        self._add(unicorn.UC_HOOK_BLOCK, self._functions.ts_unicorn_block)
+
+    def watch(self, wanted: bool) -> None:
+        """Look at accesses to memory from now on, or no more."""
+        if wanted == (self._watching is not None):
+            return
+        if not wanted:
+            if self._memory is None:
+                self._uc.hook_del(self._watching)
+            else:
+                self._uclib.uc_hook_del(self._uc._uch, self._watching)
+            self._watching = None
+        elif self._memory is None:
+            self._watching = self._uc.hook_add(self._accesses, self._access)
+        else:
+            self._watching = self._add(self._accesses, self._functions.ts_unicorn_access)
+        self._uc.ctl_flush_tb()  # what is translated already has the calls in it, or has not
+
+    def unaligned(self) -> int | None:
+        """The address of the access that stopped the machine because its size does not divide it; None for none."""
+        found = self._unaligned if self._memory is None else int(self._memory["unaligned"][0])
+        return found - 1 if found else None
+
+    def _add(self, kind: int, function: Any) -> ctypes.c_size_t:
+        """Have unicorn call a C function."""
+        import unicorn
+
+        assert self._memory is not None
         handle = ctypes.c_size_t()
-        status = uclib.uc_hook_add(
-            uc._uch, ctypes.byref(handle), unicorn.UC_HOOK_BLOCK, ctypes.cast(self._function, ctypes.c_void_p),
+        status = self._uclib.uc_hook_add(
+            self._uc._uch, ctypes.byref(handle), kind, ctypes.cast(function, ctypes.c_void_p),
             ctypes.c_void_p(self._memory.ctypes.data), ctypes.c_uint64(1), ctypes.c_uint64(0),
         )  # fmt: skip
         if status != 0:
             raise unicorn.UcError(status)
+        return handle
+
+    def _access(self, uc: Any, kind: int, address: int, size: int, value: int, user: Any) -> None:
+        if address & (size - 1) and not self._unaligned:
+            self._unaligned = address + 1
+            uc.emu_stop()
 
     def _block(self, uc: Any, address: int, size: int, user: Any) -> None:
         """What `c/startup/ts_count.h` does."""

@@ -34,8 +34,9 @@ class CallResult:
     """What one call gave and took.
 
     `value` is what the function returned, 32 bits, signed. `instructions` is exact and the same every time,
-    `by_function` its split by the function that they lie in; `cycles` is modelled from the instructions (see `cycles`), not measured;
-    `stack_bytes` is how far the stack grew below where it stood. None where the machine cannot know.
+    `by_function` its split by the function that they lie in; `cycles` is modelled from the instructions (see
+    `cycles`), not measured; `stack_bytes` is how far the stack grew below where it stood. None where the machine
+    cannot know.
     """
 
     value: int

@@ -161,7 +161,7 @@ class QemuMachine(Machine):
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(1)
         said = self._errors.read_text(errors="replace").strip().splitlines()
-        return said[0] if said else f"{self._process.args[0]} said nothing, exit code {self._process.poll()}"  # type: ignore[index]
+        return said[0] if said else f"it said nothing, exit code {self._process.poll()}"
 
     def _reap(self) -> None:
         """End the process and take its exit code."""

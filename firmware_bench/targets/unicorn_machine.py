@@ -12,6 +12,8 @@ from .machine import INSTRUCTION_LIMIT, CallResult, Machine, MachineError
 
 _PAINT = b"\xa5"
 _PAGE = 0x1000
+#: So long are a function's accesses watched on a part that faults at unaligned ones, and the whole call that gets there.
+_WATCHED_INSTRUCTIONS = 20_000_000
 _WORD_ARGUMENTS = {"arm": 4, "riscv": 8, "aarch64": 8}
 #: Of a Linux program: memory for a stack, far from the program.
 _AARCH64_STACK = (0x4000_0000, 256 * 1024)
@@ -45,7 +47,9 @@ class UnicornMachine(Machine):
         self._uc.ctl_set_cpu_model(getattr(constants, f"UC_CPU_{target.unicorn_cpu}"))
         self._map()
         self._counts = Counts(firmware)
-        self._hook = BlockHook(self._uc, self._counts, python=python_hook)
+        self._hook = BlockHook(
+            self._uc, self._counts, aligned=target.unicorn_cpu == "ARM_CORTEX_M0", python=python_hook
+        )
         if target.is_bare:
             self._start()
         elif self._architecture == "aarch64":
@@ -83,8 +87,12 @@ class UnicornMachine(Machine):
             self._uc.mem_write(stack, b"".join((value & 0xFFFFFFFF).to_bytes(4, "little") for value in rest))
         self._uc.reg_write(self._sp, stack)
         back = self.symbol("ts_idle") if self.firmware.target.is_bare else self.firmware.contents.code[1] - 4
+        # Where a function's accesses lie follows from its buffers, not from what is in them: its first calls tell.
+        watched = self._watched.get(name, 0)
+        self._hook.watch(self._aligned and watched < _WATCHED_INSTRUCTIONS)
         self._run(name, entry, back, limit)
         instructions, by_function, cycles = self._counts.summary()
+        self._watched[name] = watched + instructions
         value = self._uc.reg_read(self._arguments[0]) & 0xFFFFFFFF
         painted = bytes(self._uc.mem_read(low, stack - low))
         used = len(painted.lstrip(_PAINT))
@@ -114,6 +122,13 @@ class UnicornMachine(Machine):
                 f"{self._stack[1] - self._stack[0]} bytes of stack"
             ) from error
         at = self._uc.reg_read(self._pc)
+        unaligned = self._hook.unaligned()
+        if unaligned is not None:
+            self._faulted = True
+            raise MachineError(
+                f"{name} faulted at {self.place(at)}: an access to {unaligned:#x}, which this processor has to have "
+                "aligned, read bytes or align the data"
+            )
         if self._counts.stopped or at & ~1 != back:
             self._faulted = True
             raise MachineError(f"{name} did not return within {limit} instructions, it was at {self.place(at)}")

@@ -22,7 +22,8 @@ __asm__(".section .vectors, \"a\"\n"
         ".text\n");
 
 /* CPACR (0xE000ED88): full access to coprocessors 10 and 11, the FPU and MVE; parts without ignore it. Before anything
- * that a compiler could vectorise. */
+ * that a compiler could vectorise. CCR (0xE000ED14): unaligned words fault, which a part of architecture 6 always does
+ * and an M4 that stands in for one does when told. */
 __attribute__((naked, used)) void Reset(void) {
     __asm__ volatile(
         ".syntax unified\n"
@@ -32,6 +33,11 @@ __attribute__((naked, used)) void Reset(void) {
         "movs r1, #15\n"
         "lsls r1, r1, #20\n"
         "str r1, [r0]\n"
+#if __ARM_ARCH == 6
+        "ldr r0, =0xE000ED14\n"
+        "movs r1, #8\n"
+        "str r1, [r0]\n"
+#endif
         "dsb\n"
         "isb\n"
         "bl ts_start\n"
