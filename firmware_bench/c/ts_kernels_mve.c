@@ -159,7 +159,7 @@ TS_MVE_INLINE int32x4_t ts_mve_rescale_any(int32x4_t x, int32_t multiplier, int3
 }
 
 TS_MVE_INLINE int32x4_t ts_mve_clamped(int32x4_t x, const ts_add *add) {
-    x = vminq_s32(vaddq_n_s32(x, add->zero_point), vdupq_n_s32(add->high));
+    x = vminq_s32(vqaddq_n_s32(x, add->zero_point), vdupq_n_s32(add->high));
     return vmaxq_s32(x, vdupq_n_s32(add->low));
 }
 

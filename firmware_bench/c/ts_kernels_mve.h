@@ -36,7 +36,7 @@ TS_MVE_INLINE int32x4_t ts_mve_finish_any(int32x4_t sum, int32x4_t multiplier, i
     const int32x4_t right = vminq_s32(shift, none); /* -31..0 */
     const int32x4_t high = vqrdmulhq_s32(vshlq_s32(sum, vmaxq_s32(shift, none)), multiplier);
     const int32x4_t correction = vshrq_n_s32(vandq_s32(high, right), 31); /* -1 where negative and shifted */
-    const int32x4_t scaled = vaddq_n_s32(vrshlq_s32(vaddq_s32(high, correction), right), conv->zero_point);
+    const int32x4_t scaled = vqaddq_n_s32(vrshlq_s32(vaddq_s32(high, correction), right), conv->zero_point);
     return vmaxq_s32(vminq_s32(scaled, vdupq_n_s32(conv->high)), vdupq_n_s32(conv->low));
 }
 
