@@ -20,17 +20,16 @@ _LARGEST = 2**31 - 1
 #: RSQRT keeps this many bits below one between its two multiplications.
 _RSQRT_SHIFT = 20
 
+#: Values of which SOFTMAX's sum keeps its bits.
+MAX_SOFTMAX = 511
+
 #: Integer bits of SOFTMAX's differences.
 _DIFFERENCE_BITS = 5
 
 
 def high_multiply(a: int, b: int) -> int:
-    """round(a * b / 2^31) of two int32, halves away from zero, saturating for -2^31 squared."""
-    if a == b == -(2**31):
-        return _LARGEST
-    total = a * b
-    total += 2**30 if total >= 0 else 1 - 2**30
-    return (abs(total) >> 31) * (1 if total >= 0 else -1)
+    """round(a * b / 2^31) of two int32, halves towards +infinity, saturating for -2^31 squared."""
+    return min((a * b + 2**30) >> 31, _LARGEST)
 
 
 def round_shift(x: int, exponent: int) -> int:
@@ -73,9 +72,13 @@ def lut(graph: Graph, op: Op) -> NDArray[np.int8]:
 def exponentials(graph: Graph, op: Op) -> NDArray[np.int32]:
     """exp(-d * scale) of a SOFTMAX for d = 0 .. 255 steps below the largest, (256,) int32 in Q0.31.
 
-    0 where TFLite leaves a value out. Raises `InputError` when the result is not at scale 1/256, zero point -128.
+    0 where TFLite leaves a value out. Raises `InputError` when the result is not at scale 1/256, zero point -128, or
+    when there are more values than LiteRT's kernel can sum (it ends the program then).
     """
     source, target = int8_quant(graph, op.inputs[0]), int8_quant(graph, op.output)
+    values = graph.tensor[op.output].shape[-1]
+    if values > MAX_SOFTMAX:
+        raise InputError(f"{op.name}: SOFTMAX of {values} values, expected at most {MAX_SOFTMAX}")
     if target.scale != 1 / 256 or target.zero_point != -128:
         raise InputError(f"{op.name}: SOFTMAX to {target}, expected scale 1/256 and zero point -128")
     multiplier, shift = quantize_multiplier(min(source.scale * 2 ** (31 - _DIFFERENCE_BITS), 2**31 - 1.0))

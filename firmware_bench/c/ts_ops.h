@@ -92,7 +92,7 @@ void ts_mean_finish(const int32_t *sums, int8_t *out, int32_t n, const ts_mean *
 void ts_lut_row(const int8_t *in, int8_t *out, int32_t n, const int8_t *table);
 
 /* out (n) = softmax of in (n), scale 1/256, zero point -128; exps (256) holds exp(-d * scale) in Q0.31 for a value d
- * steps below the largest, 0 where TFLite leaves it out. out may be in. At most 2048 values. */
+ * steps below the largest, 0 where TFLite leaves it out. out may be in. At most 511 values. */
 void ts_softmax(const int8_t *in, int8_t *out, int32_t n, const int32_t *exps);
 
 /* out (before + columns + after, channels): in (columns, channels) between columns of `zero_point`. */

@@ -5,8 +5,8 @@
 
 #include <stdint.h>
 
-/* round(a * b / 2^31), halves away from zero towards +infinity for positive and -infinity for negative products;
- * saturates for a = b = -2^31. */
+/* round(a * b / 2^31), halves towards +infinity: the nudge of a negative product is one less than half, and the division
+ * truncates. Saturates for a = b = -2^31. */
 static inline int32_t ts_doubling_high_multiply(int32_t a, int32_t b) {
     if (a == INT32_MIN && b == INT32_MIN) {
         return INT32_MAX;
