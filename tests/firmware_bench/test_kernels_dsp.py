@@ -54,8 +54,9 @@ class Part:
             self.machine._uc.mem_map(area, AREA_BYTES)
         self.instructions = self.stack_bytes = 0
 
-    def put(self, area: int, data: bytes, align: int = 1) -> int:
-        address = self.areas[area] + AREA_BYTES - len(data)
+    def put(self, area: int, data: bytes, align: int = 1, *, front: bool = False) -> int:
+        """`data` at the end of its area, or at its beginning, where nothing lies before it."""
+        address = self.areas[area] + (0 if front else AREA_BYTES - len(data))
         address -= address % align
         self.machine.write(address, data)
         return address
@@ -71,12 +72,12 @@ class Part:
 
     def convolve(
         self, key: str, kernel: str, packed: Packed, rows: Sequence[NDArray[np.int8]], inputs: int, outputs: int,
-        clamp: tuple[int, int, int], width: int, stride: int, window: int,
+        clamp: tuple[int, int, int], width: int, stride: int, window: int, *, front: bool = False,
     ) -> NDArray[np.int8]:  # fmt: skip
         weights, requant = self.put(0, packed.weights.tobytes(), 4), self.put(1, packed.requant.tobytes(), 4)
         conv = self.put(2, struct.pack("<IIiiiii", weights, requant, inputs, outputs, *clamp), 4)
         out = self.put(3, GUARD + bytes(width * outputs)) + len(GUARD)
-        places = [self.put(5 + index, row.tobytes()) for index, row in enumerate(rows)]
+        places = [self.put(5 + index, row.tobytes(), front=front) for index, row in enumerate(rows)]
         table = self.put(4, struct.pack(f"<{len(places)}I", *places), 4)
         arguments = {
             "pointwise": (places[0], out, width, conv),
@@ -139,9 +140,10 @@ class Draw:
         clamp = self.clamp()
         fast, plain = (getattr(each, PACK[kernel])(constants) for each in (DSP, SCALAR))
         expected = part.convolve("scalar", kernel, plain, rows, inputs, outputs, clamp, width, stride, window)
-        found = part.convolve("dsp", kernel, fast, rows, inputs, outputs, clamp, width, stride, window)
         told = f"{kernel} {inputs}->{outputs} {style} width {width} stride {stride} {height}x{window} clamp {clamp}"
-        assert np.array_equal(expected, found), f"{told}: {np.count_nonzero(expected != found)} bytes differ"
+        for front in (False, True):
+            found = part.convolve("dsp", kernel, fast, rows, inputs, outputs, clamp, width, stride, window, front=front)
+            assert np.array_equal(expected, found), f"{told}: {np.count_nonzero(expected != found)} bytes differ"
         return bool(fast.requant[0]), len(np.unique(expected))
 
 
@@ -254,6 +256,22 @@ def test_add_equals_the_scalar_twin(part: Part, data: st.DataObject) -> None:
         out = places.get(in_place) or part.put(3, GUARD + bytes(n)) + 16
         part.call(f"ts_add_{key}", places["a"], places["b"], out, n, add)
         results.append(part.result(out, n))
+    assert np.array_equal(*results)
+
+
+@pytest.mark.parametrize("scales", [(1.0, 1.0, 2.0), (1.0, 0.5, 1.0), (0.5, 1.0, 2.0), (0.25, 1.0, 1.0)])
+def test_add_of_every_pair_of_bytes(part: Part, scales: tuple[float, float, float]) -> None:
+    """Scales of which half the sums, or more, are ties."""
+    bytes_ = np.arange(-128, 128).astype(np.int8)
+    a, b = part.put(5, np.repeat(bytes_, 256).tobytes()), part.put(6, np.tile(bytes_, 256).tobytes())
+    common = 2 * max(scales[:2])
+    ways = [scale_parts(x) for x in (scales[0] / common, scales[1] / common, common / scales[2] / (1 << 20))]
+    add = part.put(2, struct.pack("<12i", 3, -5, 1, *ways[0], *ways[1], *ways[2], 20, *FULL), 4)
+    results = []
+    for key in ("scalar", "dsp"):
+        out = part.put(3, GUARD + bytes(1 << 16)) + 16
+        part.call(f"ts_add_{key}", a, b, out, 1 << 16, add)
+        results.append(part.result(out, 1 << 16))
     assert np.array_equal(*results)
 
 
