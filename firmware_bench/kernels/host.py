@@ -55,8 +55,10 @@ def _requant(constants: Constants, weight: NDArray[np.int8]) -> NDArray[np.int32
     up, down = np.maximum(wide, 0).sum(axis=1), np.minimum(wide, 0).sum(axis=1)
     bias = constants.bias.astype(np.int64)
     reach = np.maximum(np.abs(bias + 127 * up - 128 * down), np.abs(bias - 128 * up + 127 * down))
-    fast = bool((constants.shift <= -1).all() and (reach < _FAST_SUM).all())
-    shift = lanes(constants.shift, fill=-1)
+    # TFLite writes scales below 2^-32 as a multiplier of 0 with no shift: the result is 0 with any.
+    shifts = np.where(constants.multiplier == 0, -1, constants.shift)
+    fast = bool((shifts <= -1).all() and (reach < _FAST_SUM).all())
+    shift = lanes(shifts, fill=-1)
     multiplier = lanes(constants.multiplier)
     rounding = (1 << 30) + (np.int64(1) << (30 - np.minimum(shift, -1)))
     odd = np.zeros_like(multiplier)
