@@ -86,9 +86,38 @@ class Session:
     energy: Energy | None
     upload_s: float  # of one input, mean
 
+    @property
+    def passed(self) -> bool:
+        """True when every byte was the reference's."""
+        return self.parity.exact
+
     def to_dict(self) -> dict[str, Any]:
         """The session as JSON's plain values, with its schema."""
         return {"schema": SCHEMA, **asdict(self)}
+
+    def text(self) -> str:
+        """The session in lines for a person."""
+        board, parity, latency, energy = self.board, self.parity, self.latency, self.energy
+        verdict = "the reference's bytes" if parity.exact else f"{parity.differing_bytes} BYTES DIFFER"
+        lines = [
+            f"board    {board.name}, {board.model}, {board.firmware}, on {self.port} at {self.baud} baud",
+            f"parity   {verdict} in the logits of {parity.inputs} inputs ({parity.distinct_outputs} different outputs)",
+        ]
+        if parity.first_difference is not None:
+            lines.append(f"         first: {parity.first_difference}")
+        if latency is None:
+            lines.append("latency  not shown by a board in energy mode")
+        else:
+            lines.append(
+                f"latency  median {latency.median_ms:.3f} ms, p95 {latency.p95_ms:.3f} ms, least {latency.least_ms:.3f}, "
+                f"most {latency.most_ms:.3f}, of {latency.inferences} after {latency.warmup} (the board's clock)"
+            )
+        if energy is not None:
+            lines.append(
+                f"energy   {energy.energy_mj:.4f} mJ an inference, mean of {energy.inferences} ({energy.meter})"
+            )
+        lines.append(f"upload   {self.upload_s:.2f} s an input of {board.input_bytes} bytes")
+        return "\n".join(lines)
 
 
 def open_session(link: Link, *, contract: str, labels: tuple[str, ...], input_bytes: int) -> tuple[Board, Identity]:

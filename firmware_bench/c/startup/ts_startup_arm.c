@@ -1,6 +1,6 @@
 /* Start of an Arm M-profile part for the emulators: vector table, coprocessors on, data in place, then idle. Functions
  * are called from outside, by setting registers, and return to ts_idle. A fault ends in ts_stop with the address of the
- * faulting instruction in r0. */
+ * faulting instruction in r0. With TS_MAIN the part runs its own program first: firmware of a board. */
 #include <stdint.h>
 
 extern uint32_t ts_data_load[], ts_data_start[], ts_data_end[], ts_bss_start[], ts_bss_end[], ts_stack_top[];
@@ -41,6 +41,9 @@ __attribute__((naked, used)) void Reset(void) {
         "dsb\n"
         "isb\n"
         "bl ts_start\n"
+#ifdef TS_MAIN
+        "bl main\n"
+#endif
         "bl ts_idle\n"
         ".ltorg\n");
 }

@@ -16,6 +16,9 @@ __attribute__((naked, used, section(".vectors"))) void Reset(void) {
         "la a0, ts_fault\n"
         ".word 0x30551073\n" /* csrw mtvec, a0 */
         "call ts_start\n"
+#ifdef TS_MAIN
+        "call main\n"
+#endif
         "la t0, ts_idle\n"
         "jr t0\n");
 }
