@@ -27,7 +27,7 @@ def assemble(model: ModelFile, target: Target, ram_limit_bytes: int | None = Non
     A bare .tflite without a contract has no front end: its network alone is assembled. Raises `InputError` for a
     network or a contract that the C cannot do.
     """
-    labels, frontend = _contract(model)
+    labels, frontend = contract_of(model)
     generated = generate(
         model.graph,
         target.family,
@@ -43,8 +43,8 @@ def assemble(model: ModelFile, target: Target, ram_limit_bytes: int | None = Non
     return Program(generated, dict(sorted(files.items())), True)
 
 
-def _contract(model: ModelFile) -> tuple[tuple[str, ...] | None, FrontendSpec | None]:
-    """Labels and front end of a bundle, or of the file's own metadata."""
+def contract_of(model: ModelFile) -> tuple[tuple[str, ...] | None, FrontendSpec | None]:
+    """Labels and front end of a bundle, or of the file's own metadata; None for a file without."""
     if model.bundle is not None:
         return model.bundle.labels, model.bundle.frontend
     if model.metadata is not None:

@@ -16,6 +16,7 @@ from ...runtime.errors import InputError
 from ...runtime.frontend import StreamingLogMel, log_mel
 from ...runtime.frontend_spec import FrontendSpec
 from ...runtime.int8 import quantize
+from ..firmware import contract_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,26 +44,25 @@ def gather(model: ModelFile, data: Path | None, count: int, waves: int = 1) -> I
     """
     if count < 1:
         raise InputError(f"{count} inputs to compare, expected at least 1: set --inputs")
-    spec = None if model.bundle is None else model.bundle.frontend
+    _, spec = contract_of(model)
+    if data is not None and spec is None:
+        raise InputError(f"{model.path} does not say what it hears, so recordings cannot be compared: leave --data out")
     clips = _clips(model, spec, data, count)
     quant = model.graph.input_quant
     real = [quantize(log_mel(_float(clip), spec), quant.scale, quant.zero_point) for clip in clips] if spec else []
     shape = model.graph.tensor[model.graph.input].shape[1:]
     odd = stimuli(shape, quant, count)
-    planes = np.concatenate([np.stack(real).reshape(-1, *shape), odd]) if real else odd
-    engine = LiteRTEngine(model.path, "reference", content=model.data) if spec is None else _reference(model)
+    planes = np.concatenate([np.stack(real)[..., None], odd]) if real else odd
+    file = model.path if model.bundle is None else model.bundle.file("model.tflite")
+    engine = LiteRTEngine(file, "reference", content=model.data)
     logits = np.stack([engine.run_int8(plane[None])[0] for plane in planes])
-    if spec is None:
+    if spec is None or not real:
         return Inputs(planes, logits, (), (), 0, f"{count} adversarial inputs")
     needed = spec.win_length // 2 + (spec.n_frames() - 1) * spec.hop_length + 1
     heard = [np.resize(clip, needed + spec.hop_length) for clip in clips[:waves]]
     decisions = tuple(_decision(engine, spec, wave[: _ready(spec, needed)]) for wave in heard)
     origin = f"{len(real)} real log-mels ({'golden vectors' if data is None else data.name}), {count} adversarial"
     return Inputs(planes, logits, tuple(heard), decisions, needed, origin)
-
-
-def _reference(model: ModelFile) -> LiteRTEngine:
-    return LiteRTEngine(model.path / "model.tflite", "reference", content=model.data)
 
 
 def _ready(spec: FrontendSpec, needed: int) -> int:
@@ -82,7 +82,7 @@ def _float(wave: NDArray[np.int16]) -> NDArray[np.float32]:
 
 def _clips(model: ModelFile, spec: FrontendSpec | None, data: Path | None, count: int) -> NDArray[np.int16]:
     """int16 (n, clip_samples) at the front end's rate."""
-    if spec is None:
+    if spec is None or (data is None and model.bundle is None):
         return np.empty((0, 0), np.int16)
     if data is None:
         assert model.bundle is not None
