@@ -7,6 +7,7 @@
 #   make fuzz                     ten thousand damaged files of each kind
 #   make engines                  what `tinyscene verify` compares with and cannot share .venv (about 1.5 GB)
 #   make report                   the exported bundle as a page, build/report.html
+#   make firmware-bench           the exported bundle as C on every processor: instructions, RAM, flash, parity
 #   make demo | bench             listen with the exported bundle; latency on this machine
 #   make bench-training           training speed against training clip by clip (DEVICE=cuda on a GPU)
 
@@ -27,7 +28,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 CORPUS := $(if $(DATA),$(DATA),$(OUT)/corpus)
 COMMON  = --data $(CORPUS) --fold $(FOLD) --config $(CONFIG)
 
-.PHONY: help setup engines export-tflite test fuzz lint typecheck demo report bench bench-training clean
+.PHONY: help setup engines export-tflite test fuzz lint typecheck demo report bench firmware-bench bench-training clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed '/^$$/d'
@@ -124,6 +125,9 @@ report: setup $(OUT)/bundle/bundle.json
 
 bench: setup build/bundle/bundle.json
 	$(BIN)/tinyscene bench build/bundle
+
+firmware-bench: setup $(OUT)/bundle/bundle.json
+	$(BIN)/tinyscene firmware bench $(OUT)/bundle --out $(OUT)/firmware-bench
 
 # A short spin of OpenMP's threads, as the command line has it: a second program on the machine would spoil the figures.
 bench-training: setup

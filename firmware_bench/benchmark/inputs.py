@@ -53,7 +53,7 @@ def gather(model: ModelFile, data: Path | None, count: int, waves: int = 1) -> I
     shape = model.graph.tensor[model.graph.input].shape[1:]
     odd = stimuli(shape, quant, count)
     planes = np.concatenate([np.stack(real)[..., None], odd]) if real else odd
-    file = model.path if model.bundle is None else model.bundle.file("model.tflite")
+    file = model.path / "model.tflite" if model.path.is_dir() else model.path
     engine = LiteRTEngine(file, "reference", content=model.data)
     logits = np.stack([engine.run_int8(plane[None])[0] for plane in planes])
     if spec is None or not real:
