@@ -1,10 +1,10 @@
 /* Helium: depthwise convolution and addition; 1x1 and dense convolutions are in ts_kernels_mve_dense.c.
  *
- * MVE multiplies vectors of int8 to int16, and has no multiplication of vectors that adds to 32 bits. Two products fit 16
- * bits together (of weights that are not both -128), so that taps go in pairs: multiplied, added, then widened.
+ * MVE multiplies vectors of int8 to int16, and has no multiplication of vectors that adds to 32 bits. Two products fit
+ * 16 bits together (of weights that are not both -128), so that taps go in pairs: multiplied, added, then widened.
  *
  * Packed, in blocks of 16 channels: weights (blocks, 9, 16); requant: the header, then (blocks, 4, 3, 4), bias,
- * multiplier and shift of channels 4 * lane + r, which is where two rounds of widening put them. Zeros fill the last. */
+ * multiplier and shift of channels 4 * lane + r, where two rounds of widening put them. Zeros fill the last block. */
 #include "ts_kernels_mve.h"
 
 /* What ts_mve_blocks has in registers, in the order of LDM: r0-r12, lr. */

@@ -1,6 +1,6 @@
 /* Helium: 1x1 and dense convolutions.
  *
- * Two pixels times three outputs are summed at once, so that five loaded vectors serve six VMLADAVA of 16 products each.
+ * Two pixels times three outputs are summed at once: five loaded vectors serve six VMLADAVA of 16 products each.
  * VMLADAVA sums into an even core register: the six are r0, r2, r4, r6, r8, r10, and one LDM or STM moves biases in and
  * sums out. The compiler would not keep them there, so these loops are assembly.
  *
@@ -74,40 +74,55 @@ TS_MVE_INLINE void ts_mve_sums_32(int8x16_t a0, int8x16_t a1, int8x16_t b0, int8
         : "r0", "r2", "r4", "r6", "r8", "r10", "lr", "q5", "q6", "q7", "memory");
 }
 
-/* The same for any number of inputs; the loop's tail predication keeps the last vectors within them. */
-TS_MVE_INLINE void ts_mve_sums(const int8_t *in0, const int8_t *in1, int32_t inputs, const int8_t *weights,
-                               const int32_t *bias, int32_t *sums, int32_t triples) {
-    for (; triples > 0; --triples) {
-        const int8_t *a = in0;
-        const int8_t *b = in1;
-        register int32_t left __asm__("lr") = inputs;
-        __asm__ volatile(
-            "ldm %[bias]!, {r0, r4, r8}\n"
-            "mov r2, r0\n"
-            "mov r6, r4\n"
-            "mov r10, r8\n"
-            "dlstp.8 lr, lr\n"
-            "1:\n"
-            "vldrb.8 q0, [%[a]], #16\n"
-            "vldrb.8 q1, [%[weights]], #48\n"
-            "vmladava.s8 r0, q0, q1\n"
-            "vldrb.8 q2, [%[weights], #-32]\n"
-            "vmladava.s8 r4, q0, q2\n"
-            "vldrb.8 q3, [%[weights], #-16]\n"
-            "vmladava.s8 r8, q0, q3\n"
-            "vldrb.8 q0, [%[b]], #16\n"
-            "vmladava.s8 r2, q0, q1\n"
-            "vmladava.s8 r6, q0, q2\n"
-            "vmladava.s8 r10, q0, q3\n"
-            "letp lr, 1b\n"
-            "stm %[sums]!, {r0, r2, r4, r6, r8, r10}\n"
-            : [weights] "+r"(weights), [bias] "+r"(bias), [sums] "+r"(sums), [a] "+r"(a), [b] "+r"(b), "+r"(left)
-            :
-            : "r0", "r2", "r4", "r6", "r8", "r10", "q0", "q1", "q2", "q3", "memory");
-    }
+/* What ts_mve_sums has in registers, in the order of its LDM. */
+typedef struct {
+    const int8_t *in0, *in1; /* r1, r3: two pixels (inputs) */
+    const int8_t *weights;   /* r5 */
+    const int32_t *bias;     /* r7 */
+    int32_t *sums;           /* r9: (3 * triples, 2) */
+    int32_t inputs;          /* r11 */
+    int32_t triples;         /* r12 */
+} ts_mve_summing;
+
+/* The same for any number of inputs; the loop's tail predication keeps the last vectors within them. Registers that
+ * some compilers reserve are saved rather than named as clobbered. */
+TS_MVE_INLINE void ts_mve_sums(const ts_mve_summing *summing) {
+    register const ts_mve_summing *at __asm__("r0") = summing;
+    __asm__ volatile(
+        "push {r6, r7, r9, r11}\n"
+        "ldm r0, {r1, r3, r5, r7, r9, r11, r12}\n"
+        "push {r1, r3}\n"
+        "1:\n"
+        "ldrd r1, r3, [sp]\n"
+        "ldm r7!, {r0, r4, r8}\n"
+        "mov r2, r0\n"
+        "mov r6, r4\n"
+        "mov r10, r8\n"
+        "dlstp.8 lr, r11\n"
+        "2:\n"
+        "vldrb.8 q0, [r1], #16\n"
+        "vldrb.8 q1, [r5], #48\n"
+        "vmladava.s8 r0, q0, q1\n"
+        "vldrb.8 q2, [r5, #-32]\n"
+        "vmladava.s8 r4, q0, q2\n"
+        "vldrb.8 q3, [r5, #-16]\n"
+        "vmladava.s8 r8, q0, q3\n"
+        "vldrb.8 q0, [r3], #16\n"
+        "vmladava.s8 r2, q0, q1\n"
+        "vmladava.s8 r6, q0, q2\n"
+        "vmladava.s8 r10, q0, q3\n"
+        "letp lr, 2b\n"
+        "stm r9!, {r0, r2, r4, r6, r8, r10}\n"
+        "subs r12, #1\n"
+        "bne 1b\n"
+        "add sp, #8\n"
+        "pop {r6, r7, r9, r11}\n"
+        : "+r"(at)
+        :
+        : "r1", "r2", "r3", "r4", "r5", "r8", "r10", "r12", "lr", "q0", "q1", "q2", "q3", "cc", "memory");
 }
 
-/* sums (eights, 8, 2) to out0 and out1 (8 * eights); CORRECT(q) takes 1 from the negative ones of q, or does nothing. */
+/* sums (eights, 8, 2) to out0, out1 (8 * eights); CORRECT(q) takes 1 from the negative ones of q, or does nothing. */
 #define TS_MVE_FINISH(CORRECT)                                                                                \
     __asm__ volatile(                                                                                         \
         "dls lr, %[eights]\n"                                                                                 \
@@ -195,7 +210,8 @@ TS_MVE_INLINE void ts_mve_two_pixels(const int8_t *in0, const int8_t *in1, int8_
             ts_mve_sums_32(vldrbq_s8(in0), vldrbq_z_s8(in0 + 16, there), vldrbq_s8(in1), vldrbq_z_s8(in1 + 16, there),
                            weights, bias, sums, triples);
         } else {
-            ts_mve_sums(in0, in1, inputs, weights, bias, sums, triples);
+            const ts_mve_summing summing = {in0, in1, weights, bias, sums, inputs, triples};
+            ts_mve_sums(&summing);
         }
         ts_mve_finish(sums, scales, out0, out1, count, conv, way);
         weights += TS_MVE_CHUNK * steps * 16;
