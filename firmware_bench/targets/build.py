@@ -116,9 +116,9 @@ def build(
         if target.is_bare:
             options += ["-idirafter", str(STARTUP / "include")]
         sources = sorted(file for file in files if Path(file).suffix == ".c")
-        sources += [f"startup_{source}" for source in _SOURCES[target.architecture]]
         if not sources:
             raise InputError(f"nothing to build: none of {', '.join(files) or 'no files'} ends in .c")
+        sources += [f"startup_{source}" for source in _SOURCES[target.architecture]]
         link = _link(target, folder, keep)
         if chosen.compiler == chosen.linker:
             _run(chosen, [*chosen.compiler, *options, *flags, *sources, *link, *chosen.libraries], folder)

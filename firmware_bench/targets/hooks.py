@@ -21,22 +21,23 @@ _HOOK = np.dtype([("state", STATE), ("edges", "<u8"), ("taken", "<u8"), ("stop",
 class BlockHook:
     """Counts the blocks of one unicorn machine into `counts`.
 
-    `watch` has its accesses to memory looked at too, because unicorn lets every processor do those that a part of
-    architecture 6 faults at; that is thirty times slower.
+    With `aligned` its accesses to memory are looked at too, because unicorn lets every processor do those that a part
+    of architecture 6 faults at; that is twenty times slower.
     """
 
-    def __init__(self, uc: Any, counts: Counts, *, python: bool = False) -> None:
+    def __init__(self, uc: Any, counts: Counts, *, aligned: bool = False, python: bool = False) -> None:
         import unicorn
 
         self._uc = uc
         self._counts = counts
         self._unaligned = 0
-        self._watching: Any = None
-        self._accesses = unicorn.UC_HOOK_MEM_READ | unicorn.UC_HOOK_MEM_WRITE
+        accesses = unicorn.UC_HOOK_MEM_READ | unicorn.UC_HOOK_MEM_WRITE
         library = None if python else compiled_library("ts_unicorn_hook")
         self._memory: NDArray[Any] | None = None
         if library is None:
             uc.hook_add(unicorn.UC_HOOK_BLOCK, self._block)
+            if aligned:
+                uc.hook_add(accesses, self._access)
             return
         from unicorn.unicorn_py3.unicorn import uclib
 
@@ -49,29 +50,15 @@ class BlockHook:
         self._memory["edges"], self._memory["taken"] = counts.edges.ctypes.data, counts.taken.ctypes.data
         self._memory["stop"] = ctypes.cast(uclib.uc_emu_stop, ctypes.c_void_p).value
         self._add(unicorn.UC_HOOK_BLOCK, self._functions.ts_unicorn_block)
-
-    def watch(self, wanted: bool) -> None:
-        """Look at accesses to memory from now on, or no more."""
-        if wanted == (self._watching is not None):
-            return
-        if not wanted:
-            if self._memory is None:
-                self._uc.hook_del(self._watching)
-            else:
-                self._uclib.uc_hook_del(self._uc._uch, self._watching)
-            self._watching = None
-        elif self._memory is None:
-            self._watching = self._uc.hook_add(self._accesses, self._access)
-        else:
-            self._watching = self._add(self._accesses, self._functions.ts_unicorn_access)
-        self._uc.ctl_flush_tb()  # what is translated already has the calls in it, or has not
+        if aligned:
+            self._add(accesses, self._functions.ts_unicorn_access)
 
     def unaligned(self) -> int | None:
         """The address of the access that stopped the machine because its size does not divide it; None for none."""
         found = self._unaligned if self._memory is None else int(self._memory["unaligned"][0])
         return found - 1 if found else None
 
-    def _add(self, kind: int, function: Any) -> ctypes.c_size_t:
+    def _add(self, kind: int, function: Any) -> None:
         """Have unicorn call a C function."""
         import unicorn
 
@@ -83,7 +70,6 @@ class BlockHook:
         )  # fmt: skip
         if status != 0:
             raise unicorn.UcError(status)
-        return handle
 
     def _access(self, uc: Any, kind: int, address: int, size: int, value: int, user: Any) -> None:
         if address & (size - 1) and not self._unaligned:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ...runtime.errors import InputError, require
 from .build import Firmware
 from .counts import Counts
@@ -12,7 +10,7 @@ from .machine import INSTRUCTION_LIMIT, CallResult, Machine, MachineError
 
 _PAINT = b"\xa5"
 _PAGE = 0x1000
-#: So long are a function's accesses watched on a part that faults at unaligned ones, and the whole call that gets there.
+#: So long a function's accesses are watched on a part that faults at unaligned ones, to the end of that call.
 _WATCHED_INSTRUCTIONS = 20_000_000
 _WORD_ARGUMENTS = {"arm": 4, "riscv": 8, "aarch64": 8}
 #: Of a Linux program: memory for a stack, far from the program.
@@ -28,32 +26,16 @@ class UnicornMachine(Machine):
         import unicorn
 
         self._unicorn = unicorn
-        target = firmware.target
-        self._architecture = target.architecture
+        self._architecture = firmware.target.architecture
+        self._python = python_hook
         self._faulted = False
-        registers = _registers(self._architecture)
-        self._arguments, self._sp, self._lr, self._pc = registers
-        modes = {
-            "arm": (unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS),
-            "riscv": (unicorn.UC_ARCH_RISCV, unicorn.UC_MODE_RISCV32),
-            "aarch64": (unicorn.UC_ARCH_ARM64, unicorn.UC_MODE_ARM),
-        }
-        self._uc = unicorn.Uc(*modes[self._architecture])
-        constants: Any = {
-            "arm": unicorn.arm_const,
-            "riscv": unicorn.riscv_const,
-            "aarch64": unicorn.arm64_const,
-        }[self._architecture]
-        self._uc.ctl_set_cpu_model(getattr(constants, f"UC_CPU_{target.unicorn_cpu}"))
-        self._map()
-        self._counts = Counts(firmware)
-        self._hook = BlockHook(
-            self._uc, self._counts, aligned=target.unicorn_cpu == "ARM_CORTEX_M0", python=python_hook
-        )
-        if target.is_bare:
+        self._arguments, self._sp, self._lr, self._pc = _registers(self._architecture)
+        # unicorn's M0 does what the real one faults at; the accesses of every function are watched for a while.
+        self._faults_unaligned = firmware.target.unicorn_cpu == "ARM_CORTEX_M0"
+        self._watched: dict[str, int] = {}  # instructions by function
+        self._open(self._faults_unaligned)
+        if firmware.target.is_bare:
             self._start()
-        elif self._architecture == "aarch64":
-            self._uc.reg_write(unicorn.arm64_const.UC_ARM64_REG_CPACR_EL1, 3 << 20)  # its vector registers
 
     def write(self, address: int, data: bytes) -> None:
         try:
@@ -75,6 +57,9 @@ class UnicornMachine(Machine):
         if len(arguments) > 8:
             raise InputError(f"{name} called with {len(arguments)} arguments, expected at most 8")
         entry = self.symbol(name)
+        # Where a function's accesses lie follows from its buffers, not from what is in them: its first calls tell.
+        watched = self._watched.get(name, 0)
+        self._watch(self._faults_unaligned and watched < _WATCHED_INSTRUCTIONS)
         low, high = self._stack
         self._uc.mem_write(low, _PAINT * (high - low))
         stack = high
@@ -87,9 +72,6 @@ class UnicornMachine(Machine):
             self._uc.mem_write(stack, b"".join((value & 0xFFFFFFFF).to_bytes(4, "little") for value in rest))
         self._uc.reg_write(self._sp, stack)
         back = self.symbol("ts_idle") if self.firmware.target.is_bare else self.firmware.contents.code[1] - 4
-        # Where a function's accesses lie follows from its buffers, not from what is in them: its first calls tell.
-        watched = self._watched.get(name, 0)
-        self._hook.watch(self._aligned and watched < _WATCHED_INSTRUCTIONS)
         self._run(name, entry, back, limit)
         instructions, by_function, cycles = self._counts.summary()
         self._watched[name] = watched + instructions
@@ -106,6 +88,33 @@ class UnicornMachine(Machine):
     @property
     def _mask(self) -> int:
         return (1 << (64 if self._architecture == "aarch64" else 32)) - 1
+
+    def _open(self, watching: bool) -> None:
+        """An empty machine with the firmware in its memory; `watching` its accesses."""
+        unicorn, target = self._unicorn, self.firmware.target
+        constants, number, mode = {
+            "arm": (unicorn.arm_const, unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS),
+            "riscv": (unicorn.riscv_const, unicorn.UC_ARCH_RISCV, unicorn.UC_MODE_RISCV32),
+            "aarch64": (unicorn.arm64_const, unicorn.UC_ARCH_ARM64, unicorn.UC_MODE_ARM),
+        }[self._architecture]
+        self._uc = unicorn.Uc(number, mode)
+        self._uc.ctl_set_cpu_model(getattr(constants, f"UC_CPU_{target.unicorn_cpu}"))
+        self._map()
+        self._counts = Counts(self.firmware)
+        self._hook = BlockHook(self._uc, self._counts, aligned=watching, python=self._python)
+        self._watching = watching
+        if self._architecture == "aarch64":
+            self._uc.reg_write(unicorn.arm64_const.UC_ARM64_REG_CPACR_EL1, 3 << 20)  # its vector registers
+
+    def _watch(self, wanted: bool) -> None:
+        """Watch accesses from now on, or no more: what unicorn translated for the one is slow for the other, so in a
+        machine of its own with the same memory."""
+        memory = self.firmware.target.memory
+        if wanted == self._watching or memory is None:
+            return
+        data = self.read(memory.ram, memory.ram_bytes)
+        self._open(wanted)
+        self.write(memory.ram, data)
 
     def _run(self, name: str, entry: int, back: int, limit: int) -> None:
         """Run from `entry` until it returns to `back`."""
