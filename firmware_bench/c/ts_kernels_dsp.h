@@ -65,15 +65,15 @@ static inline int32_t ts_dsp_load_rest(const int8_t *bytes, int32_t left) {
  * (High word zero with a < 0 also gets one less, which changes nothing for e > 0.) */
 static inline int8_t ts_dsp_finish(const ts_conv *conv, int32_t output, int32_t sum) {
     const int32_t *requant = conv->requant + 1 + 3 * output;
-    int32_t scaled;
     if (conv->requant[0]) {
         const int32_t doubled = requant[0] + 2 * sum;
         const int32_t nudge = (2 * conv->zero_point + 1) * (1 << requant[2]) + (doubled >> 31);
-        scaled = ts_dsp_saturate_half(ts_dsp_high_multiply(doubled, requant[1], nudge) >> requant[2]);
-    } else {
-        scaled = ts_requantize(sum + requant[0], requant[1], requant[2]) + conv->zero_point;
+        const int32_t scaled = ts_dsp_saturate_half(ts_dsp_high_multiply(doubled, requant[1], nudge) >> requant[2]);
+        return (int8_t)ts_clamp(scaled, conv->low, conv->high);
     }
-    return (int8_t)ts_clamp(scaled, conv->low, conv->high);
+    const int32_t scaled = ts_requantize(sum + requant[0], requant[1], requant[2]);
+    /* Not scaled + zero_point first: that may leave int32. */
+    return (int8_t)(ts_clamp(scaled, conv->low - conv->zero_point, conv->high - conv->zero_point) + conv->zero_point);
 }
 
 /* The short way saturates to -128..127; a narrower clamp is done afterwards, over bytes (n). */

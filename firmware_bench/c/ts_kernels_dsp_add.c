@@ -33,7 +33,7 @@ static void ts_dsp_add_slowly(const int8_t *a, const int8_t *b, int8_t *out, int
         const int32_t sum = ts_requantize(x, add->multiplier_a, add->shift_a) +
                             ts_requantize(y, add->multiplier_b, add->shift_b);
         const int32_t scaled = ts_requantize(sum, add->multiplier, add->shift);
-        out[i] = (int8_t)ts_clamp(scaled + add->zero_point, add->low, add->high);
+        out[i] = (int8_t)(ts_clamp(scaled, add->low - add->zero_point, add->high - add->zero_point) + add->zero_point);
     }
 }
 
