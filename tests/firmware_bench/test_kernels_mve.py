@@ -171,6 +171,8 @@ def requantisation_cases() -> Iterator[Case]:
                 right[:8] = 31
             if style == "left":
                 right = -rng.integers(0, 31, outputs)
+                small = np.rint(rng.integers(-300, 301, outputs) * 2.0**right)  # within int8, not all clamped
+                bias = np.where(rng.random(outputs) < 0.5, bias, small)
             bias = np.clip(bias, -(1 << 31), (1 << 31) - 1)
             numbers = (bias.astype(np.int32), multiplier.astype(np.int32), -right.astype(np.int32))
             constants = Constants(np.zeros((outputs, 1), np.int8), *numbers)
@@ -198,8 +200,8 @@ def add_cases() -> Iterator[Case]:
             shifts[:2] = shifts[1::-1]
         if number % 4 == 3:  # sums of small operands that grow again
             shifts = [-16, -15, int(rng.integers(0, 3))]
-        if number % 4 == 2:  # means: every other sum is a half
-            multipliers[:], shifts = 1 << 30, [0, number % 8 // 4 - 1, -19]
+        if number % 4 == 2:  # means: every other sum is a half, which the last multiplier does not round away
+            multipliers[:], shifts = (1 << 30, 1 << 30, (1 << 31) - 1), [0, number % 8 // 4 - 1, -20]
         low, high = ((-128, 127), (int(zeros[2]), 127), (-50, 60))[number % 3]
         place = number % 3 - 1  # of the result: in neither, a, b
         struct = (
