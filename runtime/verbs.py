@@ -44,6 +44,7 @@ def _listen_arguments(parser: argparse.ArgumentParser) -> None:
     decision.add_argument("--enter", type=float, default=0.5, help="probability at which a scene is taken")
     decision.add_argument("--leave", type=float, default=0.35, help="probability under which it is given up")
     engine = parser.add_argument_group("engine")
+    engine.add_argument("--engine", default="litert", help="litert, or native: the generated C, compiled here once")
     engine.add_argument("--kernels", choices=("default", "reference"), default="default", help="LiteRT's kernels")
     engine.add_argument("--threads", type=int, default=1, help="threads of the engine")
     engine.add_argument("--plain", action="store_true", help="print lines even on a terminal")
@@ -51,7 +52,7 @@ def _listen_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _listen(arguments: argparse.Namespace, output: Output) -> int:
     from .bundle import load_bundle
-    from .engine import open_engine
+    from .engine import open_named_engine
     from .smoothing import Thresholds
     from .stream import SceneStream, StreamSettings, decisions
 
@@ -64,7 +65,7 @@ def _listen(arguments: argparse.Namespace, output: Output) -> int:
         thresholds=Thresholds(arguments.enter, arguments.leave),
     )
     bundle = load_bundle(_bundle_path(arguments.bundle))
-    engine = open_engine(bundle, arguments.kernels, arguments.threads)
+    engine = open_named_engine(bundle, arguments.engine, arguments.kernels, arguments.threads)
     source = _open_source(arguments, bundle, output)
     stream = SceneStream(bundle.frontend, bundle.labels, engine, source.sample_rate_hz, settings)
     output.log(

@@ -159,8 +159,8 @@ def answer(folder: Path, job: dict[str, Any]) -> dict[str, Array]:
     return arrays
 
 
-def main(folder: Path) -> None:
-    """Answer the job in `folder`."""
+def main(folder: Path, answer: Callable[[Path, dict[str, Any]], dict[str, Array]] = answer) -> None:
+    """Answer the job in `folder`; packages that bring engines of their own have an `answer` of theirs."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     reply: dict[str, Any]

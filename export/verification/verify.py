@@ -51,7 +51,7 @@ LOGIT_STEPS = (8, 10)
 FLOAT_TOLERANCE = 1e-3
 
 #: Engines that need not have every op: what the others run is enough for a bundle.
-MAY_REFUSE = ("tflite-micro", "tflite-runtime", "tensorflow")
+MAY_REFUSE = ("tflite-micro", "tflite-runtime", "tensorflow", "c")
 
 #: Engines that run at a time: each is a process with one thread.
 WORKERS = 2
