@@ -25,7 +25,8 @@ class Counts:
 
     `state` (1,) STATE says where the code lies and how much of it may still run, `edges` (n + 1,) int64 takes the
     beginnings and ends of blocks, `taken` (n + 1,) int64 counts at the end of a block how often execution went on
-    elsewhere. An emulator writes into all three. With `memory`, int64 of `memory_words`, they lie in it.
+    elsewhere. An emulator writes into all three. With `memory`, int64 of `memory_words`, they lie in it, and behind
+    them (n,) whether the instruction at each place is a wide one.
     """
 
     def __init__(self, firmware: Firmware, memory: NDArray[np.int64] | None = None) -> None:
@@ -37,15 +38,17 @@ class Counts:
         head = STATE.itemsize // 8
         self.state: NDArray[Any] = memory[:head].view(STATE)
         self.edges = memory[head : head + self.places + 1]
-        self.taken = memory[head + self.places + 1 :]
+        self.taken = memory[head + self.places + 1 : head + 2 * (self.places + 1)]
         self.state["first"], self.state["end"] = self.first, self.end
         self._starts, self._wide = self._decode()
+        memory[head + 2 * (self.places + 1) :] = self._wide
 
     @staticmethod
     def memory_words(firmware: Firmware) -> int:
         """How many int64 the counters of `firmware` take."""
         first, end = firmware.contents.code
-        return STATE.itemsize // 8 + 2 * ((end - first + 1) // 2 + 1)
+        places = (end - first + 1) // 2
+        return STATE.itemsize // 8 + 2 * (places + 1) + places
 
     def begin(self, limit: int, entry: int) -> None:
         """Count from nothing, from a jump to `entry`, for about `limit` instructions."""

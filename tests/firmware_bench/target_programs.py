@@ -37,28 +37,35 @@ int32_t run(int32_t pixels) {
     return -pixels;
 }
 """
-#: By architecture: `straight` executes 6 instructions, `loop(n)` 2 n + 2, `skip` 4 of which one's condition fails.
+#: By architecture: `straight` executes 6 instructions, `loop(n)` 2 n + 2, `pages` 2502: a narrow one, then wide ones, of
+#: which every page of the emulator's memory cuts one in two.
 COUNTED = {
     "arm": """
 __asm__(".syntax unified\\n.text\\n.thumb\\n"
 ".global straight\\n.type straight,%function\\n.thumb_func\\nstraight:\\n"
 "nop\\nnop\\nmovs r1,#1\\nmovs r2,#2\\nadds r0,r1,r2\\nbx lr\\n.size straight,.-straight\\n"
 ".global loop\\n.type loop,%function\\n.thumb_func\\nloop:\\n"
-"nop\\n1: subs r0,r0,#1\\nbne 1b\\nbx lr\\n.size loop,.-loop\\n");
+"nop\\n1: subs r0,r0,#1\\nbne 1b\\nbx lr\\n.size loop,.-loop\\n"
+".global pages\\n.type pages,%function\\n.thumb_func\\n.balign 4\\npages:\\n"
+"nop\\n.rept 2500\\ndmb\\n.endr\\nbx lr\\n.size pages,.-pages\\n");
 """,
     "riscv": """
 __asm__(".text\\n"
 ".global straight\\n.type straight,%function\\nstraight:\\n"
 "nop\\nnop\\nli a1,1\\nli a2,2000\\nadd a0,a1,a2\\nret\\n.size straight,.-straight\\n"
 ".global loop\\n.type loop,%function\\nloop:\\n"
-"nop\\n1: addi a0,a0,-1\\nbnez a0,1b\\nret\\n.size loop,.-loop\\n");
+"nop\\n1: addi a0,a0,-1\\nbnez a0,1b\\nret\\n.size loop,.-loop\\n"
+".global pages\\n.type pages,%function\\n.balign 4\\npages:\\n"
+"nop\\n.rept 2500\\nadd a1,a2,a3\\n.endr\\nret\\n.size pages,.-pages\\n");
 """,
     "aarch64": """
 __asm__(".text\\n"
 ".global straight\\n.type straight,%function\\nstraight:\\n"
 "nop\\nnop\\nmov x1,1\\nmov x2,2\\nadd x0,x1,x2\\nret\\n.size straight,.-straight\\n"
 ".global loop\\n.type loop,%function\\nloop:\\n"
-"nop\\n1: subs x0,x0,1\\nbne 1b\\nret\\n.size loop,.-loop\\n");
+"nop\\n1: subs x0,x0,1\\nbne 1b\\nret\\n.size loop,.-loop\\n"
+".global pages\\n.type pages,%function\\npages:\\n"
+"nop\\n.rept 2500\\nadd x1,x2,x3\\n.endr\\nret\\n.size pages,.-pages\\n");
 """,
 }
 #: Calls, recursion, tables, floats, divisions, copies, eight arguments; and what goes wrong.

@@ -47,7 +47,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
             place = folder / program
             place.mkdir(exist_ok=True)
             if program == "counted":
-                files, keep = {"counted.c": COUNTED[TARGETS[key].architecture]}, ("straight", "loop")
+                files, keep = {"counted.c": COUNTED[TARGETS[key].architecture]}, ("straight", "loop", "pages")
             else:
                 make, keep = _FILES[program]
                 files = make()
@@ -92,6 +92,7 @@ def test_memory_arguments_and_initial_values(key: str, emulator: str, programs: 
 def test_counts_of_known_instructions(key: str, emulator: str, programs: Programs) -> None:
     with opened(programs(key, "counted"), emulator) as machine:
         assert machine.call("straight").instructions == 6
+        assert machine.call("pages").by_function == {"pages": 2502}
         for n in (1, 2, 1000):
             result = machine.call("loop", n)
             assert result.instructions == 2 * n + 2

@@ -1,5 +1,5 @@
-/* A plugin of QEMU's translator that counts blocks into a file that Python has mapped too: ts_count, then edges, then
- * taken. Loaded by `-plugin LIBRARY,counts=FILE`. Of the plugin interface only what is used is declared here, so that
+/* A plugin of QEMU's translator that counts blocks into a file that Python has mapped too: ts_count, edges, taken, and
+ * last whether the instruction at each place is a wide one. Loaded by `-plugin LIBRARY,counts=FILE`. Of the plugin interface only what is used is declared here, so that
  * nothing but a compiler is needed to build it. */
 #include <fcntl.h>
 #include <pthread.h>
@@ -38,12 +38,22 @@ typedef struct {
 } ts_block;
 
 static ts_count *ts_counter;
-static int64_t *ts_edges, *ts_taken;
+static int64_t *ts_edges, *ts_taken, *ts_wide;
 
 static void ts_on_execution(unsigned int cpu, void *user) {
     (void)cpu;
     const ts_block *block = user;
     (void)ts_count_block(ts_counter, ts_edges, ts_taken, block->address, block->size);
+}
+
+/* QEMU's own size of a block's last instruction is 2 too much where the one behind it crosses a page of memory, because
+ * the translator has looked at that one already. */
+static uint64_t ts_size(const struct qemu_plugin_insn *instruction) {
+    const int64_t at = (int64_t)qemu_plugin_insn_vaddr(instruction);
+    if (at < ts_counter->first || at >= ts_counter->end) {
+        return qemu_plugin_insn_size(instruction);
+    }
+    return ts_wide[(at - ts_counter->first) >> 1] != 0 ? 4 : 2;
 }
 
 static void ts_on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *block) {
@@ -56,7 +66,7 @@ static void ts_on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *block)
     }
     const struct qemu_plugin_insn *last = qemu_plugin_tb_get_insn(block, n - 1);
     seen->address = qemu_plugin_tb_vaddr(block);
-    seen->size = qemu_plugin_insn_vaddr(last) + qemu_plugin_insn_size(last) - seen->address;
+    seen->size = qemu_plugin_insn_vaddr(last) + ts_size(last) - seen->address;
     qemu_plugin_register_vcpu_tb_exec_cb(block, ts_on_execution, 0, seen);
 }
 
@@ -89,6 +99,7 @@ TS_EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const void *info, int arg
     ts_counter = shared;
     ts_edges = (int64_t *)(ts_counter + 1);
     ts_taken = ts_edges + ((ts_counter->end - ts_counter->first + 1) / 2 + 1);
+    ts_wide = ts_taken + ((ts_counter->end - ts_counter->first + 1) / 2 + 1);
     qemu_plugin_register_vcpu_tb_trans_cb(id, ts_on_translation);
     parent = getppid();
     pthread_t watch;
