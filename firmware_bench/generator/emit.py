@@ -82,6 +82,12 @@ def words_array(name: str, values: NDArray[np.int32], what: str) -> str:
     )
 
 
+def doubles_array(name: str, values: NDArray[np.float64], what: str) -> str:
+    """Constant doubles, each in the fewest digits that give exactly that one."""
+    digits = wrapped(repr(float(value)) for value in values)
+    return f"/* {what} */\nstatic const double {name}[{values.size}] = {{\n{digits}\n}};\n"
+
+
 def struct(kind: str, name: str, fields: Mapping[str, int | str]) -> str:
     """A constant struct with its fields by name."""
     pieces = [f".{key} = {value if isinstance(value, str) else integer(value)}" for key, value in fields.items()]

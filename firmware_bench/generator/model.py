@@ -6,7 +6,7 @@ Read `model.c` from its end: `ts_model_run` goes through the table of steps; eac
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,7 +59,7 @@ def generate(
     names = tuple(labels) if labels is not None else tuple(f"class {number}" for number in range(classes))
     if len(names) != classes:
         raise InputError(f"{len(names)} labels for {classes} classes of {graph.name}: use the bundle's own")
-    codes = [stage_code(graph, plan, kernels, index) for index in range(len(plan.stages))]
+    codes = {index: stage_code(graph, plan, kernels, index) for index in sorted(set(plan.steps))}
     files: dict[str, str | bytes] = {
         "model.h": _header(graph, plan, names, contract_hash),
         "model.c": _source(plan, codes, names),
@@ -147,7 +147,7 @@ void ts_model_tap(int32_t tensor, int32_t row, const int8_t *data, int32_t bytes
 """
 
 
-def _source(plan: Plan, codes: Sequence[StageCode], labels: Sequence[str]) -> str:
+def _source(plan: Plan, codes: Mapping[int, StageCode], labels: Sequence[str]) -> str:
     table = step_table(plan.steps)
     names = "\n".join(f"    {string(label)}," for label in labels)
     parts = [
@@ -161,8 +161,8 @@ def _source(plan: Plan, codes: Sequence[StageCode], labels: Sequence[str]) -> st
         f"const char *const ts_model_labels[TS_MODEL_CLASSES] = {{\n{names}\n}};\n",
         "/* One run: what the caller gave. */\n"
         "typedef struct {\n    int8_t *arena;\n    const ts_input *input;\n    int8_t *logits;\n} ts_run;\n",
-        *(code.constants + code.function for code in codes),
-        _tables(table, len(codes)),
+        *(code.constants + code.function for code in codes.values()),
+        _tables(table, len(plan.stages)),
         _run(plan, codes, table),
     ]
     return "\n".join(parts)
@@ -179,6 +179,9 @@ def _overview(plan: Plan) -> str:
     ]
     for index, (stage, life) in enumerate(zip(plan.stages, plan.lives, strict=True)):
         plane = stage.plane
+        if (index, "ring") not in plan.place:
+            lines.append(f"{index:3}  {'':20}  {comment(plane.name)}: nothing needs it")
+            continue
         what = f"{comment(plane.name)} {shape((plane.rows, plane.columns, plane.channels))}"
         lines.append(f"{index:3}  {plan.place[index, 'ring']:7} {life.slots:5} {plane.row_bytes:6}  {what}")
         for kind in ("sums", "scratch"):
@@ -212,16 +215,16 @@ static const struct {{
 """
 
 
-def _run(plan: Plan, codes: Sequence[StageCode], table: StepTable) -> str:
+def _run(plan: Plan, codes: Mapping[int, StageCode], table: StepTable) -> str:
     rows = _kind([max(stage.steps for stage in plan.stages)])
     cases = "\n".join(
         f"                case {index}:\n                    {code.name}(&run, y);\n                    break;"
-        for index, code in enumerate(codes)
+        for index, code in codes.items()
     )
     return f"""\
 void ts_model_run(int8_t *arena, const ts_input *input, int8_t *logits) {{
     const ts_run run = {{arena, input, logits}};
-    {rows} done[{len(codes)}]; /* steps of each stage */
+    {rows} done[{len(plan.stages)}]; /* steps of each stage */
     memset(done, 0, sizeof done);
     for (int32_t loop = 0; loop < {len(table.loops)}; ++loop) {{
         for (int32_t time = 0; time < (int32_t)ts_loops[loop].times; ++time) {{

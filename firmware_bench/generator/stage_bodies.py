@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .. import arithmetic, tables
 from ..families import Constants, plain_requant
 from ..plan.planes import view
-from .emit import bytes_array, comment, shape, struct, words_array
+from .emit import bytes_array, comment, doubles_array, shape, struct, words_array
 from .stage_context import Context, affine, when
 
 #: A stage's constants and its statements, which fill `out`.
@@ -82,6 +82,31 @@ def _depthwise(context: Context) -> Body:
         f"&ts_conv_{context.index});\n"
     )
     return _conv(context, numbers, numbers.weight, plain_requant(numbers)), context.window() + call
+
+
+def _dense(context: Context) -> Body:
+    numbers, index = arithmetic.dense(context.graph, context.op), context.index
+    outputs, inputs = numbers.weight.shape
+    fields: dict[str, int | str] = {
+        "weights": f"ts_weights_{index}.values",
+        "bias": f"ts_bias_{index}",
+        "scales": f"ts_scales_{index}",
+        "inputs": inputs,
+        "outputs": outputs,
+        **asdict(arithmetic.clamp(context.graph, context.op)),
+    }
+    constants = (
+        bytes_array(f"ts_weights_{index}", numbers.weight, f"{comment(context.op.name)}: {shape(numbers.weight.shape)}")
+        + words_array(f"ts_bias_{index}", numbers.bias, "the input's zero point is folded in")
+        + doubles_array(f"ts_scales_{index}", numbers.scales, "from sums to steps of the output")
+        + struct("ts_dense", f"ts_dense_{index}", fields)
+        + "\n"
+    )
+    pixels = context.graph.tensor[context.op.output].shape[0]
+    if pixels == 1:
+        return constants, f"    ts_dense_row({context.input_row()}, out, &ts_dense_{index});\n"
+    call = f"ts_dense_row({context.input_row()} + x * {inputs}, out + x * {outputs}, &ts_dense_{index});"
+    return constants, f"    for (int32_t x = 0; x < {pixels}; ++x) {{\n        {call}\n    }}\n"
 
 
 def _add(context: Context) -> Body:
@@ -202,6 +227,7 @@ KINDS: dict[str, Callable[[Context], Body]] = {
     "DEPTHWISE3": _depthwise3,
     "CONV_ROW": _conv_row,
     "DEPTHWISE": _depthwise,
+    "DENSE": _dense,
     "ADD": _add,
     "ADD_ROW": _binary,
     "MUL_ROW": _binary,

@@ -45,7 +45,8 @@ class Context:
         """The address of a row of plane `index`, `columns` padding columns before its data; `row` counts from the
         plane's topmost row of all, zero points included."""
         plane, slots = self.plan.stages[index].plane, self.plan.lives[index].slots
-        offset = self.plan.place[index, "ring"] + (plane.left - columns) * plane.channels
+        # A plane of which no row is ever needed has no place, and its address is never used.
+        offset = self.plan.place.get((index, "ring"), 0) + (plane.left - columns) * plane.channels
         if slots == 1:
             return f"run->arena + {offset}"
         if slots >= plane.all_rows:

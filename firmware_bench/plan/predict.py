@@ -15,6 +15,7 @@ _Costs = Mapping[str, tuple[float, float, float]]
 _COMMON: _Costs = {
     "INPUT": (0.0, 5.0, 60.0),
     "DEPTHWISE": (9.0, 30.0, 80.0),
+    "DENSE": (5.0, 150.0, 60.0),
     "ADD_ROW": (0.0, 60.0, 60.0),
     "MUL_ROW": (0.0, 40.0, 60.0),
     "AVERAGE_POOL_2D": (8.0, 40.0, 120.0),

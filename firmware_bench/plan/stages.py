@@ -210,7 +210,7 @@ class _Builder:
         if shape.rows > 1:
             label = f"{op.output} input as one row"
             plane = self._flatten(plane, name, (1, 1, math.prod(view(self.graph, name))), label)
-        self._append("POINTWISE", op.output, (Read(plane),), view(self.graph, op.output)[0], op)
+        self._append("DENSE", op.output, (Read(plane),), view(self.graph, op.output)[0], op)
 
     def _with_padding(self) -> tuple[Stage, ...]:
         """The stages, each plane with the rows and columns of zero points that its readers reach."""
@@ -234,8 +234,6 @@ class _Builder:
         """Columns that a stage's window reads in all, from its leftmost padding column on."""
         op = stage.op
         if op is None or stage.kind not in ("POINTWISE", "CONV_ROW", "DEPTHWISE3", "DEPTHWISE", *_POOLS):
-            return 0
-        if op.kind == "FULLY_CONNECTED":
             return 0
         width = op.window[1] if op.weight is None else op.weight.shape[2]
         return (stage.plane.columns - 1) * op.stride[1] + width
