@@ -13,7 +13,10 @@ from ..targets.toolchains import Toolchain
 from .catalogue import BoardPort
 
 #: What every firmware has beside the model and a port.
-PROTOCOL = ("main.c", "ts_board.h", "ts_protocol.c", "ts_protocol.h", "ts_reply.c", "ts_reply.h", "ts_words.h")
+PROTOCOL = (
+    "main.c", "ts_board.h", "ts_firmware.c", "ts_firmware.h", "ts_protocol.c", "ts_protocol.h", "ts_reply.c",
+    "ts_reply.h", "ts_words.h",
+)  # fmt: skip
 
 
 def protocol_files() -> dict[str, str | bytes]:

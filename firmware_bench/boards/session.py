@@ -109,8 +109,9 @@ class Session:
             lines.append("latency  not shown by a board in energy mode")
         else:
             lines.append(
-                f"latency  median {latency.median_ms:.3f} ms, p95 {latency.p95_ms:.3f} ms, least {latency.least_ms:.3f}, "
-                f"most {latency.most_ms:.3f}, of {latency.inferences} after {latency.warmup} (the board's clock)"
+                f"latency  median {latency.median_ms:.3f} ms, p95 {latency.p95_ms:.3f} ms, "
+                f"{latency.least_ms:.3f} to {latency.most_ms:.3f}, of {latency.inferences} after {latency.warmup} "
+                "(the board's clock)"
             )
         if energy is not None:
             lines.append(

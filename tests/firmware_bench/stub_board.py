@@ -50,7 +50,7 @@ def stub_files() -> dict[str, str]:
 def build_firmware(folder: Path, *flags: str) -> Path:
     """The stub model's firmware for this machine, with sanitizers that end it at the first fault."""
     sanitize = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-    sources = ("main.c", "model.c", *PROTOCOL, "ports/host/board.c")
+    sources = ("main.c", "ts_firmware.c", "model.c", *PROTOCOL, "ports/host/board.c")
     return compile_host(folder, stub_files(), sources, "firmware", *sanitize, *flags)
 
 
