@@ -216,6 +216,13 @@ def test_garbage_and_a_flood_do_not_stop_the_firmware(link: Link) -> None:
     assert link.command("name").lines == ("m-name-dut-[tinyscene]",)
 
 
+def test_a_load_of_100_kb_over_the_terminal(link: Link) -> None:
+    assert link.command("db load 100000").lines == ("e-[db load takes at most 16384 bytes]",)
+    for _ in range(-(-100_000 // 38)):
+        assert link.command(f"db {'5a' * 38}").lines == ("e-[No db load is running]",)
+    assert link.command("name").lines == ("m-name-dut-[tinyscene]",)
+
+
 def test_energy_mode_shows_no_clock(tmp_path: Path) -> None:
     with running(build_firmware(tmp_path, "-DTS_ENERGY_MODE"), tmp_path) as terminal, connect(terminal) as link:
         assert [line for line in link.command("infer 1 0").lines if "lap" in line] == []
