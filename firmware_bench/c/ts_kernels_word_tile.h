@@ -4,23 +4,15 @@
 
 #include "ts_kernels_word.h"
 
-/* 1: a tile holds two activations in a word, for processors to which a multiplication costs no more than a move. */
-#ifndef TS_WORD_PAIRS
-#define TS_WORD_PAIRS TS_WORD_HALVES
-#endif
-
 #define TS_WORD_LANES 4        /* pixels of a tile */
-#define TS_WORD_MAX_INPUTS 256 /* so that 16-bit sums of one pixel's activations hold */
+#define TS_WORD_BLOCK 4        /* outputs of a block of weights */
+#define TS_WORD_MAX_INPUTS 256 /* 16 bits hold the sum of one pixel's activations plus 128 */
 
-/* The activations of four pixels, plus 128, inputs padded to a multiple of 4 with zeros: words (inputs, 2), the pixels
- * 0 and 2 in the low halves and 1 and 3 in the high ones, or bytes (inputs, 4). */
+/* The activations of four pixels, plus 128, in words (inputs, 2): pixels 0 and 2 are low halves, 1 and 3 high ones.
+ * Inputs are padded to a multiple of 4 with zeros. 2064 bytes, which lie on the stack. */
 typedef struct {
-    uint32_t start[TS_WORD_LANES]; /* -128 * sum of the activations less 128, which is where a pixel's sums start */
-#if TS_WORD_PAIRS
+    uint32_t start[TS_WORD_LANES]; /* -128 * sum of a pixel's activations, with which its sums begin */
     uint32_t values[2 * TS_WORD_MAX_INPUTS];
-#else
-    uint8_t values[TS_WORD_LANES * TS_WORD_MAX_INPUTS];
-#endif
 } ts_word_tile;
 
 /* Begin a tile of `inputs` <= TS_WORD_MAX_INPUTS. */
@@ -31,5 +23,16 @@ void ts_word_tile_fill(ts_word_tile *tile, int32_t first, const int8_t *const ru
 
 /* out[pixel * conv->outputs + output] of the first `pixels` pixels of a tile with `inputs` inputs, all outputs. */
 void ts_word_tile_outputs(const ts_word_tile *tile, int32_t inputs, int8_t *out, int32_t pixels, const ts_conv *conv);
+
+/* sums (4 outputs, 4 pixels) of one block, weights (inputs, 4) unsigned; values as in a tile, inputs a multiple of 4. */
+void ts_word_block(const uint32_t *values, const uint8_t *weights, int32_t inputs, uint32_t *sums);
+
+/* sums (4 pixels) from all = sum(t) and high = sum(t >> 16) of pixels 0 and 1, and of 2 and 3. */
+static inline void ts_word_split(uint32_t all_a, uint32_t high_a, uint32_t all_b, uint32_t high_b, uint32_t *sums) {
+    sums[0] = all_a - (high_a << 16);
+    sums[1] = high_a;
+    sums[2] = all_b - (high_b << 16);
+    sums[3] = high_b;
+}
 
 #endif

@@ -63,7 +63,13 @@ def _pack_depthwise3(constants: Constants) -> Packed:
 
 FAMILY = Family(
     "word",
-    ("ts_kernels_word.c", "ts_kernels_word_tile.c", "ts_kernels_word_depthwise.c", "ts_kernels_word_add.c"),
+    (
+        "ts_kernels_word.c",
+        "ts_kernels_word_tile.c",
+        "ts_kernels_word_block.c",
+        "ts_kernels_word_depthwise.c",
+        "ts_kernels_word_add.c",
+    ),
     _pack_runs,
     _pack_depthwise3,
     _pack_runs,
