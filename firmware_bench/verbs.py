@@ -50,33 +50,52 @@ def _build_arguments(parser: argparse.ArgumentParser) -> None:
     _target_arguments(parser, repeated=False)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write, replaced whole")
     parser.add_argument("--form", choices=FORMS, default="plain", help="how the sources are laid out (default: plain)")
+    parser.add_argument(
+        "--board",
+        metavar="NAME",
+        help="for this board, in place of --target: firmware.elf with the serial protocol too",
+    )
     parser.add_argument("--plans", action="store_true", help="show every plan that was weighed")
 
 
 def _build(arguments: argparse.Namespace, output: Output) -> None:
     require("flatbuffers", "firmware")
     from ..export.formats.model_file import open_model
+    from .boards.catalogue import board_port
+    from .boards.image import build_image
     from .firmware import assemble
     from .generator.project import export_project
+    from .generator.vectors import record
     from .targets.target import target
+    from .targets.toolchains import choose_toolchain
 
-    chosen = target(arguments.target)
+    board = None if arguments.board is None else board_port(arguments.board)
+    chosen = target(arguments.target if board is None else board.target)
+    toolchain = None if board is None else choose_toolchain(chosen, arguments.toolchain)
     model = open_model(arguments.model)
     program = assemble(model, chosen, arguments.ram_limit)
-    written = export_project(program.files, arguments.out, arguments.form)
+    vectors = record(model, program.model.tensors)
+    written = [*export_project(program.files, arguments.out, arguments.form, vectors=vectors)]
+    text = f"{arguments.out}: {arguments.form} sources for {chosen.title}"
+    if board is not None:
+        build_image(board, program.model.files, arguments.out / "firmware.elf", toolchain=toolchain)
+        written.append("firmware.elf")
+        text += f"\n{arguments.out / 'firmware.elf'}: for {board.title}, serial port: {board.serial}"
+        text += f"\nthis board's port was run on: {board.run_on}"
     plan = program.model.plan
     output.record(
         "tinyscene.firmware-build/1",
-        _plan_text(plan, arguments.plans) + f"\n{arguments.out}: {arguments.form} sources for {chosen.title}",
+        f"{_plan_text(plan, arguments.plans)}\n{text}",
         out=str(arguments.out),
         form=arguments.form,
         target=chosen.key,
+        board=arguments.board,
         family=chosen.family,
         listens=program.listens,
         arena_bytes=plan.arena_bytes,
         predicted_instructions=plan.instructions,
         plans=[vars(alternative) for alternative in plan.alternatives],
-        files=sorted(str(name) for name in written),
+        files=sorted(written),
     )
 
 
