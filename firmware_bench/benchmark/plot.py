@@ -48,30 +48,22 @@ def _instructions(axes: object, costs: Sequence[Cost], baselines: Sequence[Basel
     axes.barh(places, ours, 0.36, color="#1b6ca8", label="tinyscene")
     for place, value in zip(places, ours, strict=True):
         axes.annotate(f" {value:.1f}", (value, place), va="center", fontsize=8)
-    best: dict[str, Baseline] = {}
+    best: dict[str, int] = {}
     for other in baselines:
-        if other.instructions and (
-            other.target not in best or other.instructions < (best[other.target].instructions or 0)
-        ):
-            best[other.target] = other
-    named = False
-    for place, cost in enumerate(costs):
-        other = best.get(cost.target.key)
-        if other is not None and other.instructions:
-            axes.barh(
-                place + 0.36, other.instructions / 1e6, 0.3, color="#c8c8c8", label="" if named else "bakenn, its best"
-            )
-            axes.annotate(
-                f" {other.instructions / 1e6:.0f}", (other.instructions / 1e6, place + 0.36), va="center", fontsize=8
-            )
-            named = True
+        if other.instructions:
+            best[other.target] = min(other.instructions, best.get(other.target, other.instructions))
+    theirs = [(place, best[cost.target.key] / 1e6) for place, cost in enumerate(costs) if cost.target.key in best]
+    if theirs:
+        places_of, values = zip(*theirs, strict=True)
+        axes.barh([place + 0.36 for place in places_of], values, 0.3, color="#c8c8c8", label="bakenn, its best")
+        for place, value in theirs:
+            axes.annotate(f" {value:.0f}", (value, place + 0.36), va="center", fontsize=8)
+        axes.legend(fontsize=8, frameon=False, loc="lower right")
     axes.set_yticks(places, [cost.target.key for cost in costs])
     axes.invert_yaxis()
     axes.set_xlabel("million instructions")
     axes.margins(x=0.15)
     axes.spines[["top", "right"]].set_visible(False)
-    if named:
-        axes.legend(fontsize=8, frameon=False, loc="lower right")
 
 
 def _stacked(

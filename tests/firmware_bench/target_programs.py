@@ -37,8 +37,8 @@ int32_t run(int32_t pixels) {
     return -pixels;
 }
 """
-#: By architecture: `straight` executes 6 instructions, `loop(n)` 2 n + 2, `pages` 2502: a narrow one, then wide ones, of
-#: which every page of the emulator's memory cuts one in two.
+#: By architecture: `straight` executes 6 instructions, `loop(n)` 2 n + 2, `pages` 2502: a narrow one, then wide ones,
+#: of which every page of the emulator's memory cuts one in two.
 COUNTED = {
     "arm": """
 __asm__(".syntax unified\\n.text\\n.thumb\\n"
