@@ -52,31 +52,46 @@ void ts_word_tile_fill(ts_word_tile *tile, int32_t first, const int8_t *const ru
     }
 }
 
+/* One output of the first `pixels` pixels, from sums (4). */
+static void ts_word_finish_lanes(const uint32_t *sums, const uint32_t *start, const ts_word_output *output, int8_t *write,
+                                 int32_t step, int32_t pixels) {
+    for (int32_t lane = 0; lane < pixels; ++lane) {
+        *write = ts_word_finish((int32_t)(sums[lane] + start[lane] + output->bias), output);
+        write += step;
+    }
+}
+
+/* The same of four pixels, the short way. */
+static void ts_word_finish_four(const uint32_t *sums, const uint32_t *start, const ts_word_output *output, int8_t *write,
+                                int32_t step) {
+    const uint32_t bias = output->bias;
+    *write = ts_word_finish_short((int32_t)(sums[0] + start[0] + bias), output);
+    write += step;
+    *write = ts_word_finish_short((int32_t)(sums[1] + start[1] + bias), output);
+    write += step;
+    *write = ts_word_finish_short((int32_t)(sums[2] + start[2] + bias), output);
+    write += step;
+    *write = ts_word_finish_short((int32_t)(sums[3] + start[3] + bias), output);
+}
+
 void ts_word_tile_outputs(const ts_word_tile *tile, int32_t inputs, int8_t *out, int32_t pixels, const ts_conv *conv) {
     const uint8_t *weights = (const uint8_t *)conv->weights;
     const int32_t padded = ts_word_padded(inputs), outputs = conv->outputs;
-    const uint32_t start[TS_WORD_LANES] = {tile->start[0], tile->start[1], tile->start[2], tile->start[3]};
-    for (int32_t first = 0; first < outputs; first += TS_WORD_BLOCK) {
-        uint32_t sums[TS_WORD_BLOCK * TS_WORD_LANES];
-        ts_word_block(tile->values, weights, padded, sums);
-        weights += TS_WORD_BLOCK * padded;
-        const uint32_t *sum = sums;
-        const int32_t last = first + TS_WORD_BLOCK < outputs ? first + TS_WORD_BLOCK : outputs;
-        for (int32_t index = first; index < last; ++index) {
-            const ts_word_output output = ts_word_output_of(conv, index);
-            int8_t *write = out + index;
-            if (output.is_short) {
-                for (int32_t lane = 0; lane < pixels; ++lane) {
-                    *write = ts_word_finish_short((int32_t)(sum[lane] + start[lane] + output.bias), &output);
-                    write += outputs;
-                }
-            } else {
-                for (int32_t lane = 0; lane < pixels; ++lane) {
-                    *write = ts_word_finish_any((int32_t)(sum[lane] + start[lane] + output.bias), &output);
-                    write += outputs;
-                }
-            }
-            sum += TS_WORD_LANES;
+    const int four = pixels == TS_WORD_LANES && conv->requant[0] != 0;
+    uint32_t sums[TS_WORD_BLOCK * TS_WORD_LANES];
+    const uint32_t *sum = sums;
+    for (int32_t index = 0; index < outputs; ++index) {
+        if (index % TS_WORD_BLOCK == 0) {
+            ts_word_block(tile->values, weights, padded, sums);
+            weights += TS_WORD_BLOCK * padded;
+            sum = sums;
         }
+        const ts_word_output output = ts_word_output_of(conv, index);
+        if (four) {
+            ts_word_finish_four(sum, tile->start, &output, out + index, outputs);
+        } else {
+            ts_word_finish_lanes(sum, tile->start, &output, out + index, outputs, pixels);
+        }
+        sum += TS_WORD_LANES;
     }
 }
