@@ -45,6 +45,8 @@ def lint_view(
             lint = ethos_u.ask(lint, view, accelerator)
         elif ask and name == tflite_micro.KEY:
             lint = interpreters.ask(lint, view, interpreters.MICRO)
+        elif ask and name == cortex_m.KEY:
+            lint = cortex_m.ask(lint, view)
         elif ask and name == pi.KEY:
             lint = interpreters.ask(lint, view, interpreters.LITERT)
         lints.append(lint)

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from networks import lively, mels
 from one_op import one_op, tensor, tflite
 
+from tinyscene.export.formats.tflite_ops import KIND_OF
 from tinyscene.export.formats.tflite_reader import read_tflite
 from tinyscene.export.formats.tflite_writer import write_tflite
+from tinyscene.export.lint import cortex_m
 from tinyscene.export.lint.operators import read_operators
 from tinyscene.export.lint.targets import TARGETS, lint_model
 from tinyscene.export.lint.verdict import FALLS_BACK, REFUSED, RUNS, TargetLint
@@ -147,10 +149,38 @@ def test_a_refused_operator_leaves_nothing_on_the_edge_tpu() -> None:
     assert lint.mac_share == 0.0
 
 
-def test_the_generator_takes_the_graphs_own_ops_in_int8() -> None:
-    assert rules(one_op("ADD"), "cortex-m").whole
-    for data in (one_op("SOFTMAX"), one_op("ADD", "int16"), one_op("ADD", "float32"), one_op("HARD_SWISH")):
+@pytest.mark.parametrize(
+    "kind", ["ADD", "MUL", "MEAN", "PAD", "RSQRT", "RELU6", "SOFTMAX", "MAX_POOL_2D", "FULLY_CONNECTED", "RESHAPE"]
+)
+def test_the_generator_takes_the_graphs_ops_in_int8(kind: str) -> None:
+    assert rules(one_op(kind), "cortex-m").whole
+
+
+def test_the_generators_list_is_the_readers() -> None:
+    assert set(cortex_m.TAKEN) == set(KIND_OF)
+
+
+def test_what_the_generator_refuses() -> None:
+    for data in (one_op("ADD", "int16"), one_op("ADD", "float32"), one_op("HARD_SWISH"), one_op("DEQUANTIZE")):
         assert rules(data, "cortex-m").counts[REFUSED] == 1
+
+
+@pytest.mark.parametrize("name", ["keras_int8", "keras_uint8", "keras_float_ends", "litert_torch"])
+def test_the_generator_takes_models_of_other_converters(name: str) -> None:
+    data = (Path(__file__).parent / "foreign" / f"{name}.tflite").read_bytes()
+    (lint,) = lint_model(data, ["cortex-m"])
+    assert lint.whole
+    assert lint.tool is not None
+    assert lint.tool.detail.startswith("takes all")
+
+
+def test_options_that_no_rule_here_knows_are_the_readers_to_refuse() -> None:
+    dilated = one_op("CONV_2D", options={"dilationHFactor": 2, "dilationWFactor": 2})
+    assert rules(dilated, "cortex-m").whole
+    (lint,) = lint_model(dilated, ["cortex-m"])
+    assert not lint.whole
+    assert lint.tool is not None
+    assert "dilated" in lint.tool.detail
 
 
 def test_names_need_not_tell_tensors_apart() -> None:
