@@ -1,4 +1,4 @@
-/* Helium: depthwise convolution and addition; 1x1 and dense convolutions are in ts_kernels_mve_dense.c.
+/* Helium: depthwise convolution and addition; 1x1 and dense convolutions are in files of their own.
  *
  * MVE multiplies vectors of int8 to int16, and has no multiplication of vectors that adds to 32 bits. Two products fit
  * 16 bits together (of weights that are not both -128), so that taps go in pairs: multiplied, added, then widened.

@@ -20,7 +20,8 @@
 
 typedef enum { TS_MVE_RELU, TS_MVE_LINEAR, TS_MVE_ANY } ts_mve_way;
 
-/* Words before the constants in `requant`; the first is 1 where only TS_MVE_ANY is right. */
+/* Words before the constants in `requant`: the first is 1 where only TS_MVE_ANY is right, the second belongs to dense
+ * convolutions of few taps. */
 #define TS_MVE_HEADER 4
 
 TS_MVE_INLINE ts_mve_way ts_mve_way_of(const ts_conv *conv) {

@@ -1,4 +1,4 @@
-/* Helium: 1x1 and dense convolutions.
+/* Helium: 1x1 convolutions, and the sums of those that ts_kernels_mve_row.c gathers the inputs for.
  *
  * Two pixels times three outputs are summed at once: five loaded vectors serve six VMLADAVA of 16 products each.
  * VMLADAVA sums into an even core register: the six are r0, r2, r4, r6, r8, r10, and one LDM or STM moves biases in and
@@ -11,7 +11,6 @@
 #include "ts_kernels_mve.h"
 
 #define TS_MVE_CHUNK 48 /* outputs whose sums are on the stack together; a multiple of 3 and of 8 */
-#define TS_MVE_PIXELS 4 /* pixels of a dense convolution whose inputs are gathered together */
 
 /* The sums of `triples` times three outputs and two pixels, to sums (3 * triples, 2), where inputs <= 16. */
 TS_MVE_INLINE void ts_mve_sums_16(int8x16_t a, int8x16_t b, const int8_t *weights, const int32_t *bias, int32_t *sums,
@@ -248,39 +247,4 @@ void ts_mve_clamp(int8_t *out, int32_t n, const ts_conv *conv) {
 TS_POINTWISE(mve) {
     ts_mve_dense(in, out, pixels, conv, ts_mve_way_of(conv));
     ts_mve_clamp(out, pixels * conv->outputs, conv);
-}
-
-/* The taps of a pixel in one row: from (taps) to (taps). */
-TS_MVE_INLINE void ts_mve_copy(const int8_t *from, int8_t *to, int32_t taps) {
-    for (; taps >= 16; taps -= 16, from += 16, to += 16) {
-        vstrbq_s8(to, vldrbq_s8(from));
-    }
-    if (taps > 0) {
-        const mve_pred16_t there = vctp8q((uint32_t)taps);
-        vstrbq_p_s8(to, vldrbq_z_s8(from, there), there);
-    }
-}
-
-/* scratch (TS_MVE_PIXELS, height, kernel, inputs): the inputs of a 1x1 convolution. */
-TS_CONV_ROW(mve) {
-    ts_conv dense = *conv;
-    const int32_t step = stride * conv->inputs;
-    const int32_t taps = kernel * conv->inputs; /* of one row, next to each other */
-    const ts_mve_way way = ts_mve_way_of(conv);
-    dense.inputs = height * taps;
-    for (int32_t x = 0; x < width; x += TS_MVE_PIXELS) {
-        const int32_t pixels = width - x < TS_MVE_PIXELS ? width - x : TS_MVE_PIXELS;
-        for (int32_t y = 0; y < height; ++y) {
-            const int8_t *from = rows[y] + x * step;
-            int8_t *to = scratch + y * taps;
-            for (int32_t pixel = 0; pixel < pixels; ++pixel) {
-                ts_mve_copy(from, to, taps);
-                from += step;
-                to += dense.inputs;
-            }
-        }
-        ts_mve_dense(scratch, out, pixels, &dense, way);
-        out += pixels * conv->outputs;
-    }
-    ts_mve_clamp(out - width * conv->outputs, width * conv->outputs, conv);
 }

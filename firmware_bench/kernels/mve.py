@@ -17,7 +17,8 @@ _SIXTEEN = np.arange(16).reshape(4, 4).T  # depthwise: row r holds channels 4 * 
 
 
 def _header(constants: Constants, any_way: bool = False) -> NDArray[np.int32]:
-    """Four words, the first 1 where the fast ways of finishing a sum do not apply: a shift that is not to the right."""
+    """Four words, the first 1 where the fast ways of finishing a sum do not apply: a shift that is not to the right.
+    The second is for dense convolutions."""
     return np.array([any_way or bool(np.any(_shift(constants) >= 0)), 0, 0, 0], np.int32)
 
 
@@ -53,6 +54,37 @@ def _pack_dense(constants: Constants) -> Packed:
     return Packed(np.ascontiguousarray(weights).reshape(-1), np.concatenate(requant).astype(np.int32))
 
 
+def _segment(height: int, kernel: int, inputs: int) -> int:
+    """Bytes of each row from which one load gathers a pixel's taps; 0 where they do not fit a vector.
+
+    Offsets of eight bits have to reach the last row.
+    """
+    return 240 // height if height * kernel * inputs <= _LANES else 0
+
+
+def _conv_scratch_bytes(height: int, kernel: int, inputs: int) -> int:
+    """Four pixels' taps, or a segment of each row."""
+    return max(4 * height * kernel * inputs, height * _segment(height, kernel, inputs))
+
+
+def _pack_conv(constants: Constants) -> Packed:
+    """Of (outputs, height, kernel, inputs): as a 1x1 convolution's, or where all taps fit a vector weights
+    (outputs, 16); requant: header, offsets (16,) of bytes, bias (outputs), then (outputs / 4, 2, 4)."""
+    outputs, height, kernel, inputs = constants.weight.shape
+    header, segment = _header(constants), _segment(height, kernel, inputs)
+    if header[0] or not segment or outputs % 4:
+        return _pack_dense(constants)
+    taps = height * kernel * inputs
+    header[1] = segment
+    offsets = np.zeros(_LANES, np.uint8)
+    offsets[:taps] = np.add.outer(np.arange(height) * segment, np.arange(kernel * inputs)).reshape(-1)
+    weights = np.zeros((outputs, _LANES), np.int8)
+    weights[:, :taps] = constants.weight.reshape(outputs, taps)
+    scales = np.stack([constants.multiplier, _shift(constants)]).reshape(2, -1, 4).transpose(1, 0, 2)
+    requant = np.concatenate([header, offsets.view("<i4"), constants.bias, scales.reshape(-1)])
+    return Packed(weights.reshape(-1), requant.astype(np.int32))
+
+
 def _pack_depthwise3(constants: Constants) -> Packed:
     """Of (3, 3, channels): weights (blocks, 9, 16); requant: header, then (blocks, 4, 3, 4), bias, multiplier, shift of
     channels 4 * lane + r of each block."""
@@ -73,9 +105,9 @@ def _pack_depthwise3(constants: Constants) -> Packed:
 
 FAMILY = Family(
     "mve",
-    ("ts_kernels_mve.h", "ts_kernels_mve.c", "ts_kernels_mve_dense.c"),
+    ("ts_kernels_mve.h", "ts_kernels_mve.c", "ts_kernels_mve_dense.c", "ts_kernels_mve_row.c"),
     _pack_dense,
     _pack_depthwise3,
-    _pack_dense,
-    lambda height, kernel, inputs: 4 * height * kernel * inputs,
+    _pack_conv,
+    _conv_scratch_bytes,
 )

@@ -142,6 +142,9 @@ def row_cases() -> Iterator[Case]:
     shapes = [(1, 8, 3, 3, 2, 9), (1, 4, 3, 3, 2, 8), (8, 32, 3, 3, 2, 16), (4, 16, 3, 3, 2, 5), (8, 32, 3, 3, 1, 4)]
     shapes += [(n % 7 + 1, n, n % 5 + 1, n % 4 + 1, n % 3 + 1, n % 6 + 1) for n in range(1, 41)]
     shapes += [(40, 3, 1, 1, 3, 5), (1, 5, 2, 20, 1, 4)]
+    # few taps: all lanes of a vector, several segments, one pixel to a segment
+    shapes += [(16, 4, 1, 1, 1, 33), (1, 8, 8, 2, 1, 61), (1, 12, 3, 3, 2, 100), (1, 16, 1, 16, 3, 90)]
+    shapes += [(5, 4, 3, 1, 9, 7), (2, 20, 2, 4, 2, 64), (1, 4, 3, 5, 40, 6), (1, 8, 3, 3, 1, 1)]
     for inputs, outputs, height, kernel, stride, width in shapes:
         for style in STYLES:
             taps = height * kernel * inputs
@@ -177,6 +180,8 @@ def requantisation_cases() -> Iterator[Case]:
             numbers = (bias.astype(np.int32), multiplier.astype(np.int32), -right.astype(np.int32))
             constants = Constants(np.zeros((outputs, 1), np.int8), *numbers)
             yield convolution(POINTWISE, constants, np.zeros((1, 2), np.int8), clamp, inputs=1, width=2)
+            dense = Constants(np.zeros((outputs, 1, 1, 1), np.int8), *numbers)
+            yield convolution(CONV_ROW, dense, np.zeros((1, 2), np.int8), clamp, inputs=1, width=2)
             blocks = Constants(np.zeros((3, 3, outputs), np.int8), *numbers)
             yield convolution(DEPTHWISE3, blocks, np.zeros((3, 3 * outputs), np.int8), clamp, inputs=1, width=1)
 
@@ -252,6 +257,24 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Firmwa
         return made[compiler]
 
     return program
+
+
+@pytest.mark.parametrize(
+    ("shape", "right", "segment"),
+    [
+        ((8, 3, 3, 1), True, 80),
+        ((4, 4, 4, 1), True, 60),
+        ((4, 17, 1, 1), True, 0),
+        ((6, 3, 3, 1), True, 0),
+        ((8, 3, 3, 1), False, 0),
+    ],
+)
+def test_few_taps_are_packed_for_gathering(shape: tuple[int, ...], right: bool, segment: int) -> None:
+    numbers = (np.zeros(shape[0], np.int32), np.full(shape[0], 1 << 30, np.int32), np.full(shape[0], -5, np.int32))
+    numbers[2][-1] = -1 if right else 0
+    packed = MVE.pack_conv(Constants(np.ones(shape, np.int8), *numbers))
+    assert packed.requant[1] == segment
+    assert MVE.conv_scratch_bytes(*shape[1:]) >= segment * shape[1]
 
 
 @pytest.mark.parametrize("cases", CASES)
