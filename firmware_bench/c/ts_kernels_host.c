@@ -61,7 +61,7 @@ void ts_host_finish(const int32_t *sums, const int32_t *requant, int32_t lanes, 
 }
 
 int ts_host_add_is_plain(const ts_add *add) {
-    return add->left_shift <= 20 && add->shift_a <= 0 && add->shift_b <= 0 && add->shift <= 0;
+    return add->left_shift == 20 && add->shift_a <= 0 && add->shift_b <= 0 && add->shift <= 0;
 }
 
 TS_POINTWISE(host) {
@@ -93,23 +93,35 @@ static void ts_host_copy(int8_t *to, const int8_t *from, int32_t n) {
     }
 }
 
+/* Rows of taps of a few pixels, `apart` bytes from one pixel to the next, to scratch (pixels, step). `roomy`: a row of
+ * less than four bytes may be written as four, because later rows or nothing lie behind it. */
+static void ts_host_gather(const int8_t *from, int8_t *to, int32_t pixels, int32_t taps, int32_t apart, int32_t step,
+                           int roomy) {
+    for (; roomy && pixels > 1; --pixels) {
+        memcpy(to, from, 4); /* reads into the next pixel at most, which is there */
+        from += apart;
+        to += step;
+    }
+    for (; pixels > 0; --pixels) {
+        ts_host_copy(to, from, taps);
+        from += apart;
+        to += step;
+    }
+}
+
 /* `scratch` (TS_HOST_CHUNK, step): the inputs of a few pixels, all taps of one next to each other. */
 TS_CONV_ROW(host) {
     const ts_host_form *form = ts_host_current();
     const int32_t taps = kernel * conv->inputs, depth = height * taps, step = (depth + 3) / 4 * 4;
+    const int32_t apart = stride * conv->inputs;
+    const int roomy = taps < 4 && taps + apart >= 4 && (height - 1) * taps + 4 <= step;
     memset(scratch, 0, (size_t)(TS_HOST_CHUNK * step));
     for (int32_t start = 0; start < width; start += TS_HOST_CHUNK) {
         const int32_t pixels = ts_host_least(TS_HOST_CHUNK, width - start);
         for (int32_t y = 0; y < height; ++y) {
-            const int8_t *from = rows[y] + start * stride * conv->inputs;
-            int8_t *to = scratch + y * taps;
-            for (int32_t pixel = 0; pixel < pixels; ++pixel) {
-                ts_host_copy(to, from, taps);
-                from += stride * conv->inputs;
-                to += step;
-            }
+            ts_host_gather(rows[y] + start * apart, scratch + y * taps, pixels, taps, apart, step, roomy);
         }
-        /* What a group has behind the last tap is zero, and so are its weights. */
+        /* What a group has behind the last tap meets weights that are zero. */
         form->dense(scratch, step, step, out, pixels, conv);
         out += pixels * conv->outputs;
     }

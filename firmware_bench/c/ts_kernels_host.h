@@ -63,7 +63,8 @@ const char *ts_host_form_name(int32_t number);
 /* Requantises one block with any shift: sums (lanes) with the bias added, out (lanes). */
 void ts_host_finish(const int32_t *sums, const int32_t *requant, int32_t lanes, int8_t *out, const ts_conv *conv);
 
-/* 1 where the sums of an addition stay below 2^30 and no shift goes left: what the vector forms take. */
+/* 1 where an addition raises its operands by 20 bits, as TFLite does for int8, and shifts nothing to the left: what the
+ * vector forms take. Its sums stay below 2^30. */
 int ts_host_add_is_plain(const ts_add *add);
 
 static inline int32_t ts_host_word(const int8_t *bytes) {
@@ -85,11 +86,34 @@ static inline int32_t ts_host_least(int32_t a, int32_t b) {
     return a < b ? a : b;
 }
 
-/* Unrolls the loop that follows: its accumulators have to be registers. */
-#if defined(__clang__)
-#define TS_HOST_UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define TS_HOST_UNROLL _Pragma("GCC unroll 16")
-#endif
+/* The statements once for each of up to 8 pixels, or up to 6 blocks, with their number as a constant: an array whose
+ * every index is a constant is registers with any compiler, which loops that are unrolled late do not achieve. */
+#define TS_HOST_ONCE(count, name, number, ...) \
+    if (number < (count)) {                    \
+        enum { name = number };                \
+        __VA_ARGS__                            \
+    }
+#define TS_HOST_EACH_PIXEL(count, p, ...)     \
+    TS_HOST_ONCE(count, p, 0, __VA_ARGS__)    \
+    TS_HOST_ONCE(count, p, 1, __VA_ARGS__)    \
+    TS_HOST_ONCE(count, p, 2, __VA_ARGS__)    \
+    TS_HOST_ONCE(count, p, 3, __VA_ARGS__)    \
+    TS_HOST_ONCE(count, p, 4, __VA_ARGS__)    \
+    TS_HOST_ONCE(count, p, 5, __VA_ARGS__)    \
+    TS_HOST_ONCE(count, p, 6, __VA_ARGS__)    \
+    TS_HOST_ONCE(count, p, 7, __VA_ARGS__)
+#define TS_HOST_EACH_BLOCK(count, b, ...)     \
+    TS_HOST_BLOCK_ONCE(count, b, 0, __VA_ARGS__) \
+    TS_HOST_BLOCK_ONCE(count, b, 1, __VA_ARGS__) \
+    TS_HOST_BLOCK_ONCE(count, b, 2, __VA_ARGS__) \
+    TS_HOST_BLOCK_ONCE(count, b, 3, __VA_ARGS__) \
+    TS_HOST_BLOCK_ONCE(count, b, 4, __VA_ARGS__) \
+    TS_HOST_BLOCK_ONCE(count, b, 5, __VA_ARGS__)
+/* The same again: a macro is not replaced inside itself. */
+#define TS_HOST_BLOCK_ONCE(count, name, number, ...) \
+    if (number < (count)) {                          \
+        enum { name = number };                      \
+        __VA_ARGS__                                  \
+    }
 
 #endif

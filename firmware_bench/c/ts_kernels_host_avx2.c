@@ -92,69 +92,99 @@ TS_AVX2_INLINE __m256i ts_avx2_join(__m256i a, __m256i b) {
     return _mm256_permute4x64_epi64(_mm256_hadd_epi32(a, b), _MM_SHUFFLE(3, 1, 2, 0));
 }
 
-/* One block of outputs for `pixels` (1 or 2) rows of inputs. */
-TS_AVX2_INLINE void ts_avx2_tile(const int pixels, const int8_t *in, int32_t step, int32_t depth,
-                                 const int8_t *weights, const int32_t *requant, int8_t *out, int32_t lanes,
-                                 const ts_conv *conv, const ts_avx2_range *range) {
-    const int32_t groups = depth / 4, part = depth % 4;
-    __m256i sums[2][4];
-    TS_HOST_UNROLL
-    for (int p = 0; p < pixels; ++p) {
-        TS_HOST_UNROLL
-        for (int quad = 0; quad < 4; ++quad) {
-            sums[p][quad] = _mm256_setzero_si256();
-        }
-    }
-    for (int32_t group = 0; group < groups + (part > 0); ++group) {
-        __m256i x[2];
-        TS_HOST_UNROLL
-        for (int p = 0; p < pixels; ++p) {
-            const int8_t *from = in + p * step + 4 * group;
-            const int32_t word = group < groups ? ts_host_word(from) : ts_host_part(from, part);
-            x[p] = _mm256_broadcastq_epi64(_mm_cvtepi8_epi16(_mm_cvtsi32_si128(word)));
-        }
-        TS_HOST_UNROLL
-        for (int quad = 0; quad < 4; ++quad) {
+/* One block of outputs for `pixels` (1..3) rows of inputs (groups, 4) of 16 bits. */
+TS_AVX2_INLINE void ts_avx2_tile(const int pixels, const int16_t *in, int32_t groups, const int8_t *weights,
+                                 const int32_t *requant, int8_t *out, int32_t lanes, const ts_conv *conv,
+                                 const ts_avx2_range *range) {
+    const int32_t outputs = conv->outputs;
+    __m256i sums[8][6];
+    TS_HOST_EACH_PIXEL(pixels, p, {
+        TS_HOST_EACH_BLOCK(4, quad, { sums[p][quad] = _mm256_setzero_si256(); })
+    })
+    for (int32_t group = 0; group < groups; ++group) {
+        __m256i x[8];
+        TS_HOST_EACH_PIXEL(pixels, p, {
+            x[p] = _mm256_broadcastq_epi64(_mm_loadl_epi64((const __m128i *)(in + 4 * (p * groups + group))));
+        })
+        TS_HOST_EACH_BLOCK(4, quad, {
             const __m256i w = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(weights + 64 * group) + quad));
-            TS_HOST_UNROLL
-            for (int p = 0; p < pixels; ++p) {
+            TS_HOST_EACH_PIXEL(pixels, p, {
                 sums[p][quad] = _mm256_add_epi32(sums[p][quad], _mm256_madd_epi16(x[p], w));
-            }
-        }
+            })
+        })
     }
     const ts_avx2_scale first = ts_avx2_load_scale(requant, 0), second = ts_avx2_load_scale(requant, 1);
-    TS_HOST_UNROLL
-    for (int p = 0; p < pixels; ++p) {
-        const __m256i a = ts_avx2_scaled(ts_avx2_join(sums[p][0], sums[p][1]), &first, range->rectified);
-        const __m256i b = ts_avx2_scaled(ts_avx2_join(sums[p][2], sums[p][3]), &second, range->rectified);
-        ts_avx2_store(ts_avx2_bytes(a, b, range), out + p * conv->outputs, lanes);
+    const ts_avx2_range here = *range;
+    TS_HOST_EACH_PIXEL(pixels, p, {
+        const __m256i a = ts_avx2_scaled(ts_avx2_join(sums[p][0], sums[p][1]), &first, here.rectified);
+        const __m256i b = ts_avx2_scaled(ts_avx2_join(sums[p][2], sums[p][3]), &second, here.rectified);
+        ts_avx2_store(ts_avx2_bytes(a, b, &here), out + p * outputs, lanes);
+    })
+}
+
+/* Inputs of a few pixels, in (pixels, step), to whole groups of 16 bits, out (pixels, groups, 4), zeros at the end. */
+TS_AVX2_INLINE void ts_avx2_widen(
+    const int8_t *in, int32_t step, int32_t depth, int32_t pixels, int16_t *out, int32_t groups) {
+    if (step == depth && depth == 4 * groups) { /* one run of bytes */
+        groups *= pixels;
+        depth *= pixels;
+        pixels = 1;
+    }
+    for (int32_t pixel = 0; pixel < pixels; ++pixel) {
+        int32_t i = 0;
+        for (; i + 16 <= depth; i += 16) {
+            const __m256i wide = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(in + i)));
+            _mm256_storeu_si256((__m256i *)(out + i), wide);
+        }
+        for (; i < depth; ++i) {
+            out[i] = in[i];
+        }
+        for (; i < 4 * groups; ++i) {
+            out[i] = 0;
+        }
+        in += step;
+        out += 4 * groups;
     }
 }
 
+/* Of a row's inputs that are kept on the stack: at least 3 pixels of up to 2048 inputs. */
+enum { TS_AVX2_WORDS = 6144 };
+
 TS_AVX2 static void ts_avx2_dense(
     const int8_t *in, int32_t step, int32_t depth, int8_t *out, int32_t pixels, const ts_conv *conv) {
-    if (!conv->requant[0]) {
+    int16_t wide[TS_AVX2_WORDS];
+    const int32_t groups = (depth + 3) / 4, most = TS_AVX2_WORDS / (4 * groups) / 3 * 3;
+    if (!conv->requant[0] || most == 0) {
         ts_host_plain.dense(in, step, depth, out, pixels, conv);
         return;
     }
     const ts_avx2_range range = ts_avx2_make_range(conv->zero_point, conv->low, conv->high);
-    const int8_t *weights = conv->weights; /* (blocks, groups, 16, 4) */
-    const int32_t *requant = conv->requant + TS_HOST_LANES;
-    for (int32_t first = 0; first < conv->outputs; first += TS_HOST_LANES) {
-        const int32_t lanes = conv->outputs - first;
-        const int8_t *from = in;
-        int8_t *to = out + first;
-        int32_t pixel = 0;
-        for (; pixel + 2 <= pixels; pixel += 2) {
-            ts_avx2_tile(2, from, step, depth, weights, requant, to, lanes, conv, &range);
-            from += 2 * step;
-            to += 2 * conv->outputs;
+    for (int32_t start = 0; start < pixels; start += most) {
+        const int32_t count = ts_host_least(most, pixels - start);
+        const int8_t *weights = conv->weights; /* (blocks, groups, 16, 4) */
+        const int32_t *requant = conv->requant + TS_HOST_LANES;
+        ts_avx2_widen(in + start * step, step, depth, count, wide, groups);
+        for (int32_t first = 0; first < conv->outputs; first += TS_HOST_LANES) {
+            const int32_t lanes = conv->outputs - first;
+            const int16_t *from = wide;
+            int8_t *to = out + start * conv->outputs + first;
+            int32_t left = count;
+            for (; left >= 3 && left != 4; left -= 3) {
+                ts_avx2_tile(3, from, groups, weights, requant, to, lanes, conv, &range);
+                from += 3 * 4 * groups;
+                to += 3 * conv->outputs;
+            }
+            for (; left >= 2; left -= 2) {
+                ts_avx2_tile(2, from, groups, weights, requant, to, lanes, conv, &range);
+                from += 2 * 4 * groups;
+                to += 2 * conv->outputs;
+            }
+            if (left) {
+                ts_avx2_tile(1, from, groups, weights, requant, to, lanes, conv, &range);
+            }
+            weights += groups * 4 * TS_HOST_LANES;
+            requant += TS_HOST_BLOCK;
         }
-        if (pixel < pixels) {
-            ts_avx2_tile(1, from, step, depth, weights, requant, to, lanes, conv, &range);
-        }
-        weights += (depth + 3) / 4 * 4 * TS_HOST_LANES;
-        requant += TS_HOST_BLOCK;
     }
 }
 
@@ -187,11 +217,10 @@ TS_AVX2_INLINE void ts_avx2_channels(const int8_t *const rows[3], int8_t *out, i
                                      int32_t channels, int32_t lanes, const int8_t *weights,
                                      const ts_avx2_scale *scale, const ts_avx2_range *range) {
     __m256i w[3][2];
-    TS_HOST_UNROLL
-    for (int tap = 0; tap < 3; ++tap) {
+    TS_HOST_EACH_BLOCK(3, tap, {
         w[tap][0] = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(weights + 64 * tap)));
         w[tap][1] = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(weights + 64 * tap + 16)));
-    }
+    })
     ts_avx2_column first = ts_avx2_load_column(rows, 0, lanes), second = ts_avx2_load_column(rows, channels, lanes);
     for (int32_t x = 0; x < width; ++x) {
         const ts_avx2_column third = ts_avx2_load_column(rows, (x * stride + 2) * channels, lanes);

@@ -10,6 +10,7 @@
 #endif
 
 #define TS_NEON_INLINE static inline __attribute__((always_inline))
+#define TS_NEON_DOT_INLINE TS_NEON_DOT static inline __attribute__((always_inline))
 #if defined(__clang__)
 #define TS_NEON_DOT __attribute__((target("dotprod")))
 #else
@@ -42,13 +43,12 @@ TS_NEON_INLINE int32x4_t ts_neon_requantize(int32x4_t x, int32x4_t multiplier, i
 TS_NEON_INLINE int8x16_t ts_neon_finish(const int32x4_t *sums, const int32_t *requant, const ts_conv *conv) {
     const int32x4_t zero_point = vdupq_n_s32(conv->zero_point);
     int32x4_t scaled[4];
-    TS_HOST_UNROLL
-    for (int quad = 0; quad < 4; ++quad) {
+    TS_HOST_EACH_BLOCK(4, quad, {
         const int32_t *lanes = requant + 4 * quad;
         const int32x4_t sum = vaddq_s32(sums[quad], vld1q_s32(lanes + TS_HOST_BIAS));
         const int32x4_t multiplier = vld1q_s32(lanes + TS_HOST_MULTIPLIER), shift = vld1q_s32(lanes + TS_HOST_SHIFT);
         scaled[quad] = vqaddq_s32(ts_neon_requantize(sum, multiplier, shift), zero_point);
-    }
+    })
     const int16x8_t low = vqmovn_high_s32(vqmovn_s32(scaled[0]), scaled[1]);
     const int16x8_t high = vqmovn_high_s32(vqmovn_s32(scaled[2]), scaled[3]);
     const int8x16_t bytes = vqmovn_high_s16(vqmovn_s16(low), high);
@@ -74,35 +74,37 @@ TS_NEON_INLINE int8x16_t ts_neon_inputs(const int8_t *from, int32_t group, int32
 }
 
 /* One block for `pixels` (1 or 4) rows of inputs, four multiply-accumulates a lane. */
-#define TS_NEON_DOT_TILE(name, pixels)                                                                             \
-    TS_NEON_DOT static void name(const int8_t *in, int32_t step, int32_t depth, const int8_t *weights,             \
-                                 const int32_t *requant, int8_t *out, int32_t lanes, const ts_conv *conv) {        \
-        const int32_t groups = depth / 4, part = depth % 4;                                                        \
-        int32x4_t sums[pixels][4];                                                                                 \
-        TS_HOST_UNROLL                                                                                             \
-        for (int p = 0; p < pixels; ++p) {                                                                         \
-            sums[p][0] = sums[p][1] = sums[p][2] = sums[p][3] = vdupq_n_s32(0);                                    \
-        }                                                                                                          \
-        for (int32_t group = 0; group < groups + (part > 0); ++group) {                                            \
-            const int8x16_t w0 = vld1q_s8(weights), w1 = vld1q_s8(weights + 16);                                   \
-            const int8x16_t w2 = vld1q_s8(weights + 32), w3 = vld1q_s8(weights + 48);                              \
-            weights += 4 * TS_HOST_LANES;                                                                          \
-            TS_HOST_UNROLL                                                                                         \
-            for (int p = 0; p < pixels; ++p) {                                                                     \
-                const int8x16_t x = ts_neon_inputs(in + p * step, group, groups, part);                            \
-                sums[p][0] = vdotq_s32(sums[p][0], w0, x);                                                         \
-                sums[p][1] = vdotq_s32(sums[p][1], w1, x);                                                         \
-                sums[p][2] = vdotq_s32(sums[p][2], w2, x);                                                         \
-                sums[p][3] = vdotq_s32(sums[p][3], w3, x);                                                         \
-            }                                                                                                      \
-        }                                                                                                          \
-        TS_HOST_UNROLL                                                                                             \
-        for (int p = 0; p < pixels; ++p) {                                                                         \
-            ts_neon_store(ts_neon_finish(sums[p], requant, conv), out + p * conv->outputs, lanes);                 \
-        }                                                                                                          \
+TS_NEON_DOT_INLINE void ts_neon_dot_tile(const int pixels, const int8_t *in, int32_t step, int32_t depth,
+                                         const int8_t *weights, const int32_t *requant, int8_t *out, int32_t lanes,
+                                         const ts_conv *conv) {
+    const int32_t groups = depth / 4, part = depth % 4, outputs = conv->outputs;
+    int32x4_t sums[8][6];
+    TS_HOST_EACH_PIXEL(pixels, p, { sums[p][0] = sums[p][1] = sums[p][2] = sums[p][3] = vdupq_n_s32(0); })
+    for (int32_t group = 0; group < groups + (part > 0); ++group) {
+        const int8x16_t w0 = vld1q_s8(weights), w1 = vld1q_s8(weights + 16);
+        const int8x16_t w2 = vld1q_s8(weights + 32), w3 = vld1q_s8(weights + 48);
+        weights += 4 * TS_HOST_LANES;
+        TS_HOST_EACH_PIXEL(pixels, p, {
+            const int8x16_t x = ts_neon_inputs(in + p * step, group, groups, part);
+            sums[p][0] = vdotq_s32(sums[p][0], w0, x);
+            sums[p][1] = vdotq_s32(sums[p][1], w1, x);
+            sums[p][2] = vdotq_s32(sums[p][2], w2, x);
+            sums[p][3] = vdotq_s32(sums[p][3], w3, x);
+        })
     }
-TS_NEON_DOT_TILE(ts_neon_dot_one, 1)
-TS_NEON_DOT_TILE(ts_neon_dot_four, 4)
+    TS_HOST_EACH_PIXEL(
+        pixels, p, { ts_neon_store(ts_neon_finish(sums[p], requant, conv), out + p * outputs, lanes); })
+}
+
+TS_NEON_DOT static void ts_neon_dot_one(const int8_t *in, int32_t step, int32_t depth, const int8_t *weights,
+                                        const int32_t *requant, int8_t *out, int32_t lanes, const ts_conv *conv) {
+    ts_neon_dot_tile(1, in, step, depth, weights, requant, out, lanes, conv);
+}
+
+TS_NEON_DOT static void ts_neon_dot_four(const int8_t *in, int32_t step, int32_t depth, const int8_t *weights,
+                                         const int32_t *requant, int8_t *out, int32_t lanes, const ts_conv *conv) {
+    ts_neon_dot_tile(4, in, step, depth, weights, requant, out, lanes, conv);
+}
 
 /* The same for one pixel without dot products: sums[i] holds two parts of each of two outputs. */
 static void ts_neon_one(const int8_t *in, int32_t step, int32_t depth, const int8_t *weights, const int32_t *requant,
@@ -110,24 +112,17 @@ static void ts_neon_one(const int8_t *in, int32_t step, int32_t depth, const int
     const int32_t groups = depth / 4, part = depth % 4;
     int32x4_t sums[8], joined[4];
     (void)step;
-    TS_HOST_UNROLL
-    for (int i = 0; i < 8; ++i) {
-        sums[i] = vdupq_n_s32(0);
-    }
+    TS_HOST_EACH_PIXEL(8, i, { sums[i] = vdupq_n_s32(0); })
     for (int32_t group = 0; group < groups + (part > 0); ++group) {
         const int8x16_t x = ts_neon_inputs(in, group, groups, part);
-        TS_HOST_UNROLL
-        for (int quad = 0; quad < 4; ++quad) {
+        TS_HOST_EACH_BLOCK(4, quad, {
             const int8x16_t w = vld1q_s8(weights + 16 * quad);
             sums[2 * quad] = vpadalq_s16(sums[2 * quad], vmull_s8(vget_low_s8(w), vget_low_s8(x)));
             sums[2 * quad + 1] = vpadalq_s16(sums[2 * quad + 1], vmull_high_s8(w, x));
-        }
+        })
         weights += 4 * TS_HOST_LANES;
     }
-    TS_HOST_UNROLL
-    for (int quad = 0; quad < 4; ++quad) {
-        joined[quad] = vpaddq_s32(sums[2 * quad], sums[2 * quad + 1]);
-    }
+    TS_HOST_EACH_BLOCK(4, quad, { joined[quad] = vpaddq_s32(sums[2 * quad], sums[2 * quad + 1]); })
     ts_neon_store(ts_neon_finish(joined, requant, conv), out, lanes);
 }
 
@@ -184,12 +179,10 @@ static void ts_neon_depthwise3(
         const int32_t lanes = ts_host_least(TS_HOST_LANES, channels - first);
         for (int32_t x = 0; x < width; ++x) {
             int32x4_t sums[4] = {vdupq_n_s32(0), vdupq_n_s32(0), vdupq_n_s32(0), vdupq_n_s32(0)};
-            TS_HOST_UNROLL
-            for (int tap = 0; tap < 3; ++tap) {
+            for (int32_t tap = 0; tap < 3; ++tap) {
                 const int32_t place = (x * stride + tap) * channels + first;
                 const int8x16x4_t w = vld4q_s8(weights + 64 * tap); /* by row */
-                TS_HOST_UNROLL
-                for (int y = 0; y < 3; ++y) {
+                TS_HOST_EACH_PIXEL(3, y, {
                     const int16x8_t w_low = vmovl_s8(vget_low_s8(w.val[y])), w_high = vmovl_high_s8(w.val[y]);
                     const int16x8_t low = ts_neon_eight(rows[y] + place, lanes);
                     sums[0] = vmlal_s16(sums[0], vget_low_s16(low), vget_low_s16(w_low));
@@ -199,7 +192,7 @@ static void ts_neon_depthwise3(
                         sums[2] = vmlal_s16(sums[2], vget_low_s16(high), vget_low_s16(w_high));
                         sums[3] = vmlal_high_s16(sums[3], high, w_high);
                     }
-                }
+                })
             }
             ts_neon_store(ts_neon_finish(sums, requant, conv), out + x * channels + first, lanes);
         }
