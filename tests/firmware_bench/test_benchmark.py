@@ -174,3 +174,31 @@ def test_a_bare_network_has_adversarial_inputs_alone(published_graph: Graph, tmp
     inputs = gather(bare, None, 3)
     assert inputs.planes.shape == (3, 256, 64, 1)
     assert inputs.waves == ()
+
+
+@pytest.mark.parametrize("form", ["plain", "cmake", "arduino", "zephyr"])
+def test_a_build_says_what_it_wrote(
+    form: str, published: ModelFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "project"
+    assert main(["firmware", "build", str(published.path), "--form", form, "--out", str(out), "--json"]) == 0
+    line = json.loads(capsys.readouterr().out)
+    written = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
+    assert (line["schema"], line["form"], line["files"]) == ("tinyscene.firmware-build/1", form, written)
+    assert line["listens"]
+    assert any(name.endswith("model.c") for name in written)
+
+
+def test_an_image_for_a_board(published: ModelFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "board"
+    words = ["firmware", "build", str(published.path), "--board", "nucleo-l4r5zi", "--plans", "--out", str(out)]
+    code = main(words)
+    said, missing = capsys.readouterr()
+    if code == 3:
+        pytest.skip(missing)
+    assert code == 0
+    assert "run on: nothing" in said
+    assert "whole tensors" in said
+    assert (out / "firmware.elf").read_bytes()[:4] == b"\x7fELF"
+    assert main([*words[:3], "--board", "nucleo", "--out", str(out)]) == 2
+    assert "nucleo-l4r5zi" in capsys.readouterr().err
