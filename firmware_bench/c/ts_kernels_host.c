@@ -52,10 +52,20 @@ int ts_host_select(const char *name) {
     return 0;
 }
 
+/* Both roundings of TFLite in one shift of a 64-bit product, see ts_kernels_host_avx512.c; a negative first result is
+ * one less before the second. Holds where the fast form does. */
+static int32_t ts_host_scale(int32_t sum, int32_t multiplier, int32_t right) {
+    const int64_t rounded = (int64_t)sum * multiplier + ((int64_t)1 << 30);
+    const int64_t below = rounded >> 63 & -((int64_t)1 << 31);
+    return (int32_t)((rounded + below + ((int64_t)1 << (31 + right))) >> (32 + right));
+}
+
 void ts_host_finish(const int32_t *sums, const int32_t *requant, int32_t lanes, int8_t *out, const ts_conv *conv) {
+    const int fast = conv->requant[0] != 0;
     for (int32_t lane = 0; lane < lanes; ++lane) {
-        const int32_t scaled =
-            ts_requantize(sums[lane], requant[TS_HOST_MULTIPLIER + lane], requant[TS_HOST_SHIFT + lane]);
+        const int32_t multiplier = requant[TS_HOST_MULTIPLIER + lane];
+        const int32_t scaled = fast ? ts_host_scale(sums[lane], multiplier, requant[TS_HOST_RIGHT + lane])
+                                    : ts_requantize(sums[lane], multiplier, requant[TS_HOST_SHIFT + lane]);
         out[lane] = (int8_t)ts_clamp(scaled + conv->zero_point, conv->low, conv->high);
     }
 }

@@ -6,6 +6,16 @@ static int ts_plain_supported(void) {
     return 1;
 }
 
+/* Adds one group of four inputs to 16 sums. */
+static void ts_plain_group(int32_t *sums, int32_t word, const int8_t *weights) {
+    int8_t x[4];
+    memcpy(x, &word, sizeof x);
+    for (int32_t lane = 0; lane < TS_HOST_LANES; ++lane) {
+        const int8_t *w = weights + 4 * lane;
+        sums[lane] += x[0] * w[0] + x[1] * w[1] + x[2] * w[2] + x[3] * w[3];
+    }
+}
+
 static void ts_plain_dense(
     const int8_t *in, int32_t step, int32_t depth, int8_t *out, int32_t pixels, const ts_conv *conv) {
     const int32_t groups = depth / 4, part = depth % 4;
@@ -15,14 +25,12 @@ static void ts_plain_dense(
         for (int32_t first = 0; first < conv->outputs; first += TS_HOST_LANES) {
             int32_t sums[TS_HOST_LANES];
             memcpy(sums, requant + TS_HOST_BIAS, sizeof sums);
-            for (int32_t group = 0; group < groups + (part > 0); ++group) {
-                int8_t x[4];
-                const int32_t word = group < groups ? ts_host_word(in + 4 * group) : ts_host_part(in + 4 * group, part);
-                memcpy(x, &word, sizeof x);
-                for (int32_t lane = 0; lane < TS_HOST_LANES; ++lane) {
-                    sums[lane] += x[0] * weights[4 * lane] + x[1] * weights[4 * lane + 1] +
-                                  x[2] * weights[4 * lane + 2] + x[3] * weights[4 * lane + 3];
-                }
+            for (int32_t group = 0; group < groups; ++group) {
+                ts_plain_group(sums, ts_host_word(in + 4 * group), weights);
+                weights += 4 * TS_HOST_LANES;
+            }
+            if (part) {
+                ts_plain_group(sums, ts_host_part(in + 4 * groups, part), weights);
                 weights += 4 * TS_HOST_LANES;
             }
             ts_host_finish(sums, requant, ts_host_least(TS_HOST_LANES, conv->outputs - first), out + first, conv);
