@@ -1,7 +1,7 @@
 """Instructions per inference, predicted from what each stage does: for comparing plans, within a tenth or so.
 
-`firmware bench` counts them exactly. The numbers of dsp and mve follow such counts (zig 0.17.1, a network of base width
-32); those of the other families are estimates.
+`firmware bench` counts them exactly. The numbers of dsp, mve and word follow such counts (zig 0.17.1, a network of base
+width 32; word lies between RV32 and Cortex-M0+); those of scalar and host are estimates.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ _FAMILIES: Mapping[str, _Costs] = {
         "ADD": (0.0, 75.0, 60.0),
     },
     "word": {
-        "POINTWISE": (4.2, 28.0, 100.0),
-        "CONV_ROW": (4.6, 30.0, 200.0),
-        "DEPTHWISE3": (7.5, 30.0, 150.0),
-        "ADD": (0.0, 60.0, 60.0),
+        "POINTWISE": (2.5, 32.0, 150.0),
+        "CONV_ROW": (2.6, 34.0, 800.0),
+        "DEPTHWISE3": (5.5, 25.0, 200.0),
+        "ADD": (0.0, 45.0, 60.0),
     },
     "dsp": {
         "POINTWISE": (0.85, 10.0, 150.0),

@@ -92,7 +92,7 @@ def test_fusing_saves_most_of_the_memory(frozen_graph: Graph) -> None:
 
 
 def test_the_published_network_fits(published_graph: Graph) -> None:
-    for key in ("dsp", "mve"):
+    for key in ("word", "dsp", "mve"):
         plan = plan_network(published_graph, family(key))
         assert plan.arena_bytes <= 28 * 1024  # base 32; 56 KB are allowed
     assert 5e6 < plan.instructions < 300e6
