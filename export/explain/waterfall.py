@@ -68,7 +68,7 @@ def measure_waterfall(
     chosen = choose(engines) if engines else []
     generated = catalogue().get(GENERATED)
     if generated is None:
-        missing["C"] = "the C generator is not there yet"
+        missing["C"] = "its engine is not registered: run `pip install 'tinyscene[firmware]'`"
     else:
         chosen.append(generated)
     forms = chain(bundle, graph, teachers=teachers, floats=floats, qat=qat, engines=chosen)

@@ -75,12 +75,12 @@ def test_an_exported_bundle_is_verified(bundle: Path, tinyscene: Program, capsys
     assert tinyscene("verify", bundle) == 0
     text = capsys.readouterr().out
     assert "verdict: verified" in text
-    assert text.count(" ok: ") == 8
+    assert text.count(" ok: ") == 9
     assert text.count("make engines") == 3
     assert tinyscene("verify", bundle, "--json") == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [line["schema"] for line in lines] == ["tinyscene.check/1"] * 11 + ["tinyscene.verification/1"]
-    assert [line["engine"] for line in lines[3:11]] == [engine.key for engine in choose(None)]
+    assert [line["schema"] for line in lines] == ["tinyscene.check/1"] * 12 + ["tinyscene.verification/1"]
+    assert [line["engine"] for line in lines[3:12]] == [engine.key for engine in choose(None)]
     assert lines[-1]["verified"] is True
 
 
