@@ -27,13 +27,13 @@ void ts_word_block(const uint32_t *values, const uint8_t *weights, int32_t input
         const uint8_t *w = weights + output;
         uint32_t all_a = 0, high_a = 0, all_b = 0, high_b = 0;
         if (inputs & 4) {
-            __asm__ volatile(TS_WORD_TWO("0", "4") TS_WORD_TWO("8", "12") "adds %[w], #16\n\t"
+            __asm__ volatile(".syntax unified\n\t" TS_WORD_TWO("0", "4") TS_WORD_TWO("8", "12") "adds %[w], #16\n\t"
                              : TS_WORD_OPERANDS
                              :
                              : "r0", "r1", "r2", "r3", "r4", "cc", "memory");
         }
         if (x != end) {
-            __asm__ volatile("1:\n\t" TS_WORD_TWO("0", "4") TS_WORD_TWO("8", "12") TS_WORD_TWO("16", "20")
+            __asm__ volatile(".syntax unified\n1:\n\t" TS_WORD_TWO("0", "4") TS_WORD_TWO("8", "12") TS_WORD_TWO("16", "20")
                                  TS_WORD_TWO("24", "28") "adds %[w], #32\n\tcmp %[x], %[end]\n\tbne 1b\n\t"
                              : TS_WORD_OPERANDS
                              : [end] "h"(end)
