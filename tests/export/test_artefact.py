@@ -129,6 +129,7 @@ def test_export_says_what_it_made(
         "int8, LiteRT reference",
         "int8, LiteRT default",
         "int8, ONNX QDQ",
+        "generated C",
     ]
     assert rows["float, torch (qat)"]["agreement"] == rows["folded, float ONNX"]["agreement"] == 1.0
     assert all(0 <= row["accuracy"] <= 1 and row["agreement"] >= 0.5 for row in rows.values())

@@ -246,7 +246,14 @@ def test_the_parser_under_a_fuzzer(tmp_path: Path) -> None:
         (corpus / str(index)).write_text(text)
     words = ("name%", "db load ", "db print ", "db ", "infer ", "results%", "logits%", "check%", "help%", "%")
     (tmp_path / "words").write_text("".join(f'"{word}"\n' for word in words))
-    run = [tmp_path / "fuzzer", "-max_len=1024", "-max_total_time=5", "-seed=1", "-rss_limit_mb=512"]
+    run = [
+        tmp_path / "fuzzer",
+        "-max_len=1024",
+        "-max_total_time=5",
+        "-seed=1",
+        "-rss_limit_mb=0",
+        "-malloc_limit_mb=64",
+    ]
     done = subprocess.run(
         [*run, f"-dict={tmp_path / 'words'}", corpus],
         capture_output=True, text=True, errors="replace", timeout=120, check=False, cwd=tmp_path,
