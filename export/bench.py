@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
-from ..runtime.bench import BenchContext, BenchRow, measure
+from ..runtime.bench.rows import BenchContext, BenchRow, measure
 from .formats.tflite_reader import read_tflite
 from .quantization.fake_quant import GraphNet, dequantized
 

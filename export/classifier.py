@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from ..runtime import frontend_spec
 from ..runtime.bundle import load_bundle
-from ..runtime.engine import Engine, Kernels, LiteRTEngine
+from ..runtime.engines.engine import Engine
+from ..runtime.engines.litert import Kernels, LiteRTEngine
 from ..runtime.errors import InputError
 from ..runtime.frontend_spec import FrontendSpec
 from .formats.metadata import Metadata

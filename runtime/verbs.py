@@ -16,9 +16,9 @@ from .output import Output, format_table
 
 if TYPE_CHECKING:
     from .bundle import Bundle
-    from .sources import Source
-    from .stream import Decision, SceneStream
-    from .view import LiveView
+    from .live.terminal import LiveView
+    from .sources.source import Source
+    from .stream.stream import Decision, SceneStream
 
 #: Where `make export-tflite` leaves its bundle, from the checkout.
 DEFAULT_BUNDLE = Path("build/bundle")
@@ -52,9 +52,9 @@ def _listen_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _listen(arguments: argparse.Namespace, output: Output) -> int:
     from .bundle import load_bundle
-    from .engine import open_named_engine
-    from .smoothing import Thresholds
-    from .stream import SceneStream, StreamSettings, decisions
+    from .engines.catalogue import open_named_engine
+    from .stream.smoothing import Thresholds
+    from .stream.stream import SceneStream, StreamSettings, decisions
 
     if arguments.duration_s is not None and not (math.isfinite(arguments.duration_s) and arguments.duration_s > 0):
         raise InputError(f"duration is {arguments.duration_s} s, expected more than 0: set --duration-s")
@@ -98,7 +98,8 @@ def _bundle_path(path: Path | None) -> Path:
 
 
 def _open_source(arguments: argparse.Namespace, bundle: Bundle, output: Output) -> Source:
-    from .sources import FileSource, PcmSource
+    from .sources.files import FileSource
+    from .sources.pcm import PcmSource
 
     wanted = arguments.source
     if arguments.realtime and wanted in ("mic", "-"):
@@ -106,7 +107,7 @@ def _open_source(arguments: argparse.Namespace, bundle: Bundle, output: Output) 
     if arguments.device is not None and wanted != "mic":
         raise InputError(f"--device chooses a microphone, but the source is {wanted}: use --source mic")
     if wanted == "mic":
-        from .sources_microphone import Microphone
+        from .sources.microphone import Microphone
 
         return Microphone(arguments.device, arguments.rate, output.log)
     if wanted == "-":
@@ -125,7 +126,7 @@ def _open_source(arguments: argparse.Namespace, bundle: Bundle, output: Output) 
 def _view(bundle: Bundle, source: Source, live: bool) -> AbstractContextManager[LiveView | None]:
     if not live:
         return nullcontext(None)
-    from .view import LiveView
+    from .live.terminal import LiveView
 
     return LiveView(f"{bundle.name} - {source.name}", bundle.labels)
 
@@ -172,7 +173,7 @@ def _devices_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _devices(arguments: argparse.Namespace, output: Output) -> int:
     from .errors import UnavailableError
-    from .sources_microphone import input_devices
+    from .sources.devices import input_devices
 
     devices = input_devices()
     if not devices:
@@ -193,8 +194,9 @@ def _bench_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _bench(arguments: argparse.Namespace, output: Output) -> int:
-    from .bench import BASELINE, BenchRow, all_rows, context, machine
+    from .bench.rows import BASELINE, BenchRow, all_rows, context
     from .bundle import load_bundle
+    from .machine.identity import machine
 
     bundle = load_bundle(_bundle_path(arguments.bundle))
     measured: list[BenchRow] = []

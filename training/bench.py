@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from ..runtime.bench import BenchContext, BenchRow
+from ..runtime.bench.rows import BenchContext, BenchRow
 from .augment import DeviceImpulseResponses, freq_mixstyle, roll
 from .batches import INT16_SCALE, step_generator
 from .features import LogMel

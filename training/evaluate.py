@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..runtime.bundle import MANIFEST as BUNDLE_MANIFEST
 from ..runtime.bundle import load_bundle
-from ..runtime.engine import LiteRTEngine, open_engine
+from ..runtime.engines.litert import LiteRTEngine, open_engine
 from ..runtime.errors import InputError
 from ..runtime.output import Output
 from .batches import TrainingData

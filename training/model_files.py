@@ -11,7 +11,8 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Protocol
 
-from ..runtime.engine import Engine, Kernels
+from ..runtime.engines.engine import Engine
+from ..runtime.engines.litert import Kernels
 from ..runtime.errors import InputError, UnavailableError
 from ..runtime.frontend_spec import FrontendSpec
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..runtime.engine import Engine
+from ..runtime.engines.engine import Engine
 from ..runtime.errors import InputError
 from ..runtime.frontend import log_mel
 from ..runtime.frontend_spec import FrontendSpec

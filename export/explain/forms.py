@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ...runtime.bundle import Bundle
-from ...runtime.engine import Kernels, open_engine
+from ...runtime.engines.litert import Kernels, open_engine
 from ...runtime.errors import InputError, UnavailableError, require
 from ...runtime.frontend_spec import FrontendSpec
 from ...runtime.int8 import dequantize

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...runtime.bench import machine
 from ...runtime.bundle import Bundle
 from ...runtime.errors import TinysceneError
+from ...runtime.machine.identity import machine
 from ...runtime.output import Output, plain
 from ..graph import Graph
 from ..verification.check import Check

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...runtime.engine import Kernels
+from ...runtime.engines.litert import Kernels
 from ...runtime.errors import InputError, require
 from ...runtime.frontend import log_mel
 from ...runtime.frontend_spec import FrontendSpec

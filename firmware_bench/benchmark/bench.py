@@ -10,8 +10,8 @@ from typing import Any
 
 from ...export.formats.model_file import ModelFile
 from ...runtime.atomic import directory
-from ...runtime.bench import machine
 from ...runtime.errors import InputError, UnavailableError
+from ...runtime.machine.identity import machine
 from ...runtime.output import plain
 from ..targets.target import Target
 from .baselines import Baseline, in_emulation, on_paper

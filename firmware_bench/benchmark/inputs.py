@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ...export.formats.model_file import ModelFile
 from ...export.verification.golden import load_golden
 from ...export.verification.stimuli import stimuli
-from ...runtime.engine import LiteRTEngine
+from ...runtime.engines.litert import LiteRTEngine
 from ...runtime.errors import InputError
 from ...runtime.frontend import StreamingLogMel, log_mel
 from ...runtime.frontend_spec import FrontendSpec

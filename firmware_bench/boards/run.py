@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ...export.verification.golden import load_golden
 from ...runtime.bundle import Bundle
-from ...runtime.engine import open_engine
+from ...runtime.engines.litert import open_engine
 from ...runtime.errors import InputError
 from ...runtime.int8 import quantize
 from .link import Link, open_link

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from ...runtime.audio import read_mono
 from ...runtime.bundle import Bundle, load_bundle
-from ...runtime.engine import Engine, open_engine
+from ...runtime.engines.engine import Engine
+from ...runtime.engines.litert import open_engine
 from ...runtime.errors import InputError, TinysceneError
 from ...runtime.frontend import StreamingLogMel
 from ...runtime.int8 import quantize

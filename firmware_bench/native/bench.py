@@ -17,12 +17,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ...runtime.bench import generated_clip, machine
+from ...runtime.bench.rows import generated_clip
 from ...runtime.bundle import Bundle, load_bundle
-from ...runtime.engine import open_engine
+from ...runtime.engines.litert import open_engine
 from ...runtime.errors import InputError, TinysceneError
 from ...runtime.frontend import log_mel
 from ...runtime.int8 import quantize
+from ...runtime.machine.identity import machine
 from ...runtime.output import format_table
 from .engine import NativeEngine
 

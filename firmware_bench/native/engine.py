@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ...export.graph import Graph
 from ...runtime.bundle import Bundle
-from ...runtime.engine import Engine, TensorDetails, check_contract
+from ...runtime.engines.engine import Engine, TensorDetails, check_contract
 from ...runtime.errors import InputError, require
 from ...runtime.int8 import dequantize, quantize
 from ..generator import generate

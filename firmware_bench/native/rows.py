@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...runtime.bench import BenchContext, BenchRow, measure
+from ...runtime.bench.rows import BenchContext, BenchRow, measure
 from .engine import open_native
 
 

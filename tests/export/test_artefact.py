@@ -17,7 +17,7 @@ from tinyscene.export.formats.tflite_reader import read_tflite
 from tinyscene.export.graph import Graph
 from tinyscene.export.quantization.qat import QatSettings
 from tinyscene.runtime.bundle import load_bundle
-from tinyscene.runtime.engine import open_engine
+from tinyscene.runtime.engines.litert import open_engine
 from tinyscene.runtime.errors import InputError
 from tinyscene.runtime.frontend_spec import STUDENT
 from tinyscene.training.config import load_settings

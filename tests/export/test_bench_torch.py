@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from tinyscene.export.bench import rows
-from tinyscene.runtime.bench import context
+from tinyscene.runtime.bench.rows import context
 from tinyscene.runtime.bundle import load_bundle
 
 

@@ -22,7 +22,7 @@ from tinyscene.firmware_bench.benchmark.measure import Cost, measure
 from tinyscene.firmware_bench.benchmark.table import baselines_table, costs_table, profile_table
 from tinyscene.firmware_bench.targets.target import TARGETS
 from tinyscene.runtime.cli import main
-from tinyscene.runtime.engine import LiteRTEngine
+from tinyscene.runtime.engines.litert import LiteRTEngine
 from tinyscene.runtime.errors import UnavailableError
 from tinyscene.runtime.frontend import StreamingLogMel
 from tinyscene.runtime.frontend_spec import STUDENT

@@ -28,10 +28,11 @@ from tinyscene.firmware_bench.native.engine import NativeEngine, open_native
 from tinyscene.firmware_bench.native.library import shared_library
 from tinyscene.firmware_bench.native.model import NativeModel, TappedModel
 from tinyscene.firmware_bench.native.rows import rows
-from tinyscene.runtime.bench import context
+from tinyscene.runtime.bench.rows import context
 from tinyscene.runtime.bundle import Bundle, Quantization, write_bundle
 from tinyscene.runtime.cli import main
-from tinyscene.runtime.engine import LiteRTEngine, open_named_engine
+from tinyscene.runtime.engines.catalogue import open_named_engine
+from tinyscene.runtime.engines.litert import LiteRTEngine
 from tinyscene.runtime.errors import InputError, UnavailableError
 from tinyscene.runtime.frontend_spec import FrontendSpec
 
@@ -203,7 +204,7 @@ def test_without_a_compiler_the_line_that_installs_one(bundle: Bundle, monkeypat
 
 
 def _guarded_rows(bundle: Bundle) -> list[str]:
-    from tinyscene.runtime.bench import _guarded
+    from tinyscene.runtime.bench.rows import _guarded
 
     return [row.note for row in _guarded("native", lambda: rows(context(bundle, None, 0.01)))]
 

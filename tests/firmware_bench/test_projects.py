@@ -24,7 +24,7 @@ from tinyscene.firmware_bench.generator.project import MARKER, export_project
 from tinyscene.firmware_bench.generator.vectors import record
 from tinyscene.firmware_bench.targets.build import build
 from tinyscene.firmware_bench.targets.target import target
-from tinyscene.runtime.engine import LiteRTEngine
+from tinyscene.runtime.engines.litert import LiteRTEngine
 from tinyscene.runtime.errors import InputError
 from tinyscene.runtime.frontend import StreamingLogMel
 from tinyscene.runtime.frontend_spec import STUDENT

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from tinyscene.runtime.bench import generated_clip
+from tinyscene.runtime.bench.rows import generated_clip
 from tinyscene.runtime.frontend_spec import STUDENT
 from tinyscene.training import bench, bench_plain, bench_training
 from tinyscene.training.batches import open_data, step_generator

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinyscene.runtime.meters import Histogram, Meters
+from tinyscene.runtime.stream.meters import Histogram, Meters
 
 
 @given(st.lists(st.floats(2e-7, 900.0), min_size=1, max_size=300))

@@ -7,26 +7,23 @@ the runtime add rows through the entry-point group `tinyscene.bench`: a callable
 from __future__ import annotations
 
 import math
-import os
-import platform
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from functools import partial
-from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .bundle import Bundle
-from .engine import Kernels, open_engine
-from .errors import InputError, TinysceneError, require
-from .frontend import StreamingLogMel, log_mel
-from .frontend_spec import FrontendSpec
-from .smoothing import softmax
+from ..bundle import Bundle
+from ..engines.litert import Kernels, open_engine
+from ..errors import InputError, TinysceneError, require
+from ..frontend import StreamingLogMel, log_mel
+from ..frontend_spec import FrontendSpec
+from ..stream.smoothing import softmax
 
 #: Before a row counts it runs for this share of its time: caches fill, clocks rise, delegates prepare.
 WARM_UP = 0.2
@@ -36,8 +33,6 @@ FEWEST_RUNS = 20
 
 #: The row that every other one is compared with.
 BASELINE = "LiteRT default, int8"
-
-PACKAGES = ("numpy", "ai-edge-litert", "tflite-runtime", "onnxruntime", "torch")
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +69,7 @@ def measure(name: str, run: Callable[[], object], seconds: float, note: str = ""
 
 def context(bundle: Bundle, clip: Path | None, seconds: float, threads: int = 1) -> BenchContext:
     """The first clip's worth of the file `clip`, or of a generated one; raises `InputError` when it is too short."""
-    from .audio import read_mono
+    from ..audio import read_mono
 
     if not (math.isfinite(seconds) and seconds > 0):
         raise InputError(f"time per row is {seconds} s, expected more than 0: set --seconds")
@@ -122,23 +117,6 @@ def frontend_rows(context: BenchContext) -> Iterator[BenchRow]:
     run()  # the first pass has to fill half a window before its first frame
     note = "streamed hop by hop; mean over a clip"
     yield measure("front end, frame", run, context.seconds, note, per_run=run())
-
-
-def machine() -> dict[str, Any]:
-    """What the figures were measured on: processor, system, versions, date."""
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return {
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "versions": versions,
-        "date": datetime.now(timezone.utc).date().isoformat(),
-    }
 
 
 def _litert_rows(context: BenchContext, kernels: Kernels) -> Iterator[BenchRow]:
@@ -193,18 +171,3 @@ def _repeat(run: Callable[[], object], seconds: float, fewest: int) -> list[floa
         run()
         durations.append(time.perf_counter() - start)
     return durations
-
-
-def _processor() -> str:
-    """The processor's name; Linux keeps it in /proc/cpuinfo, a Raspberry Pi its board's name beside it."""
-    for file, key in ((Path("/proc/device-tree/model"), None), (Path("/proc/cpuinfo"), "model name")):
-        try:
-            text = file.read_text(errors="replace")
-        except OSError:
-            continue
-        if key is None:
-            return text.strip("\x00\n ")
-        for line in text.splitlines():
-            if line.startswith(key):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -11,8 +11,8 @@ import pytest
 import soundfile
 from processes import json_lines
 
-from tinyscene.runtime import bench
-from tinyscene.runtime.bench import BenchContext, BenchRow, all_rows, context, generated_clip, measure
+from tinyscene.runtime.bench import rows as bench
+from tinyscene.runtime.bench.rows import BenchContext, BenchRow, all_rows, context, generated_clip, measure
 from tinyscene.runtime.bundle import Bundle
 from tinyscene.runtime.cli import main
 from tinyscene.runtime.errors import InputError, UnavailableError

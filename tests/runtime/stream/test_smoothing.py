@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tinyscene.runtime.errors import InputError
-from tinyscene.runtime.smoothing import ExponentialAverage, Hysteresis, MovingAverage, Thresholds, softmax
+from tinyscene.runtime.stream.smoothing import ExponentialAverage, Hysteresis, MovingAverage, Thresholds, softmax
 
 LOGITS = st.lists(st.floats(-100, 100, width=32), min_size=2, max_size=10)
 SERIES = st.lists(st.lists(st.floats(0.01, 1.0), min_size=3, max_size=3), min_size=1, max_size=30)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinyscene.runtime.sources_microphone import ClockLoss
+from tinyscene.runtime.sources.clock import ClockLoss
 
 
 def feed(clock: ClockLoss, rate: int, callbacks: list[tuple[float, int]]) -> int:

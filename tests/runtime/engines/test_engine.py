@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from band_network import BandNetwork, band_network, write_band_bundle
 
-from tinyscene.runtime import engine as engine_module
 from tinyscene.runtime.bundle import Bundle, load_bundle
-from tinyscene.runtime.engine import Kernels, LiteRTEngine, open_engine
+from tinyscene.runtime.engines import litert as engine_module
+from tinyscene.runtime.engines.litert import Kernels, LiteRTEngine, open_engine
 from tinyscene.runtime.errors import InputError, UnavailableError
 from tinyscene.runtime.frontend_spec import CP_RESNET, STUDENT
 

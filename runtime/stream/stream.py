@@ -12,14 +12,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .audio import Resampler
-from .engine import Engine
-from .errors import InputError
-from .frontend import StreamingLogMel
-from .frontend_spec import FrontendSpec
+from ..audio import Resampler
+from ..engines.engine import Engine
+from ..errors import InputError
+from ..frontend import StreamingLogMel
+from ..frontend_spec import FrontendSpec
+from ..sources.source import Block, Source
 from .meters import Meters
 from .smoothing import Average, ExponentialAverage, Hysteresis, MovingAverage, State, Thresholds, softmax
-from .sources import Block, Source
 
 #: The level shown for digital silence.
 SILENCE_DBFS = -120.0

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import InputError
+from ..errors import InputError
 
 #: What a decision is: a scene just taken, the same scene kept, or none that is certain enough.
 State = Literal["entered", "held", "uncertain"]

@@ -17,16 +17,18 @@ import pytest
 from numpy.typing import NDArray
 from processes import PROGRAM, VirtualMicrophone, json_lines, poll_until
 
-from tinyscene.runtime import sources_microphone
 from tinyscene.runtime.bundle import Bundle
 from tinyscene.runtime.errors import InputError, UnavailableError
-from tinyscene.runtime.sources_microphone import InputDevice, Microphone, find_input
+from tinyscene.runtime.sources import devices
+from tinyscene.runtime.sources import microphone as sources_microphone
+from tinyscene.runtime.sources.devices import InputDevice, find_input
+from tinyscene.runtime.sources.microphone import Microphone
 
 # Records until what was played is over, or for so many seconds.
 RECORD = """
 import sys
 import numpy as np
-from tinyscene.runtime import sources_microphone
+from tinyscene.runtime.sources import devices, microphone as sources_microphone
 from tinyscene.runtime.errors import TinysceneError
 
 sources_microphone.DEAD_S = 1.0
@@ -178,20 +180,20 @@ def device(index: int, name: str, channels: int = 1) -> InputDevice:
 
 def test_an_input_is_found_by_index_name_or_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = [device(0, "USB mic"), device(2, "HDA Intel"), device(3, "USB mic 2")]
-    monkeypatch.setattr(sources_microphone, "input_devices", lambda: inputs)
+    monkeypatch.setattr(devices, "input_devices", lambda: inputs)
     for wanted, index in ((None, 2), ("0", 0), ("USB mic", 0), ("intel", 2), ("mic 2", 3)):
         assert find_input(wanted).index == index
     with pytest.raises(InputError, match=r"2 inputs match --device 'usb', expected one of: 0: USB mic; 3: USB mic 2"):
         find_input("usb")
     with pytest.raises(InputError, match="no input matches --device 'headset'"):
         find_input("headset")
-    monkeypatch.setattr(sources_microphone, "input_devices", list)
+    monkeypatch.setattr(devices, "input_devices", list)
     with pytest.raises(UnavailableError, match="has no audio input"):
         find_input(None)
 
 
 def test_a_consumer_that_is_too_slow_loses_the_oldest_and_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources_microphone, "input_devices", lambda: [device(2, "mic")])
+    monkeypatch.setattr(devices, "input_devices", lambda: [device(2, "mic")])
     microphone = Microphone(sample_rate_hz=1000)
     blocks = 130  # of 20 samples: 2.6 s into a queue of 2 s
     for k in range(blocks):
@@ -237,8 +239,8 @@ def test_a_channel_count_is_found(
     monkeypatch: pytest.MonkeyPatch, most: int, accepted: set[int], tried: list[int]
 ) -> None:
     card = PickyCard(accepted)
-    monkeypatch.setattr(sources_microphone, "_sounddevice", lambda: card)
-    monkeypatch.setattr(sources_microphone, "input_devices", lambda: [device(2, "array", most)])
+    monkeypatch.setattr(sources_microphone, "portaudio", lambda: card)
+    monkeypatch.setattr(devices, "input_devices", lambda: [device(2, "array", most)])
     blocks = Microphone(sample_rate_hz=1000).blocks()
     assert next(blocks).samples.tolist() == [0.5] * 20
     blocks.close()
@@ -246,8 +248,8 @@ def test_a_channel_count_is_found(
 
 
 def test_a_card_that_takes_nothing_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources_microphone, "_sounddevice", lambda: PickyCard(set()))
-    monkeypatch.setattr(sources_microphone, "input_devices", lambda: [device(2, "array", 2)])
+    monkeypatch.setattr(sources_microphone, "portaudio", lambda: PickyCard(set()))
+    monkeypatch.setattr(devices, "input_devices", lambda: [device(2, "array", 2)])
     with pytest.raises(
         UnavailableError, match=r"cannot open microphone 'array' at 1000 Hz \(Invalid number of channels"
     ):

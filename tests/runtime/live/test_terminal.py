@@ -8,9 +8,9 @@ import re
 import pytest
 from rich.console import Console
 
-from tinyscene.runtime import view
-from tinyscene.runtime.meters import Meters
-from tinyscene.runtime.stream import Decision
+from tinyscene.runtime.live import terminal as view
+from tinyscene.runtime.stream.meters import Meters
+from tinyscene.runtime.stream.stream import Decision
 
 LABELS = ("airport", "bus", "park")
 

@@ -11,9 +11,10 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinyscene.runtime import sources
 from tinyscene.runtime.errors import InputError
-from tinyscene.runtime.sources import FileSource, PcmSource
+from tinyscene.runtime.sources import files as sources
+from tinyscene.runtime.sources.files import FileSource
+from tinyscene.runtime.sources.pcm import PcmSource
 
 
 class FakeTime:

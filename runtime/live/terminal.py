@@ -11,8 +11,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from .meters import Meters
-from .stream import Decision
+from ..stream.meters import Meters
+from ..stream.stream import Decision
 
 #: Redraws a second at most; decisions may come faster than a terminal (over ssh) can take.
 REFRESH_HZ = 10.0

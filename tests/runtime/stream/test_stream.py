@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from tinyscene.runtime.errors import InputError
 from tinyscene.runtime.frontend import log_mel
 from tinyscene.runtime.frontend_spec import FrontendSpec
-from tinyscene.runtime.smoothing import Thresholds, softmax
-from tinyscene.runtime.sources import Block
-from tinyscene.runtime.stream import Decision, SceneStream, StreamSettings, decisions
+from tinyscene.runtime.sources.source import Block
+from tinyscene.runtime.stream.smoothing import Thresholds, softmax
+from tinyscene.runtime.stream.stream import Decision, SceneStream, StreamSettings, decisions
 
 SPEC = FrontendSpec(
     sample_rate_hz=8000, clip_samples=4000, n_fft=256, win_length=200, hop_length=100, n_mels=16, fmax_hz=4000

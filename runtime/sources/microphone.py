@@ -13,134 +13,30 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import InputError, UnavailableError
-from .sources import BLOCK_S, Block, check_rate
+from ..errors import UnavailableError
+from .clock import ClockLoss
+from .devices import find_input, portaudio
+from .source import BLOCK_S, Block, check_rate
 
 #: A consumer may fall this far behind before the oldest audio is thrown away.
 QUEUE_S = 2.0
 
+
 #: Without a sample for this long, a device counts as dead.
 DEAD_S = 2.0
+
 
 #: Closing a device takes milliseconds, unless it never comes back.
 RELEASE_S = 1.0
 
+
 #: Exact zeros for this long mean a muted or unconnected input: worth a word, as no room is that quiet.
 MUTED_S = 5.0
-
-
-class ClockLoss:
-    """Finds lost samples by comparing the frames received with the clock.
-
-    Deficit = elapsed time * rate - frames received. Callbacks come late and in bursts, which makes the deficit jump up
-    and fall back, so only its minimum over a window of `WINDOW_S` counts: that rises for good when samples are gone. A
-    sound card's clock differs from the computer's by up to some hundred parts per million; a rise no faster than that
-    is drift, anything above it that adds up to `TOLERANCE_S` is loss.
-    """
-
-    WINDOW_S = 1.0
-    TOLERANCE_S = 0.04  # callbacks were seen up to 25 ms late
-    DRIFT = 500e-6
-
-    def __init__(self, sample_rate_hz: int) -> None:
-        self.lost = 0
-        self._rate = sample_rate_hz
-        self._received = 0
-        self._start_s: float | None = None
-        self._window_start_s = 0.0
-        self._lowest_s = 0.0
-        self._floor_s: float | None = None
-
-    def update(self, frames: int, now_s: float) -> int:
-        """Count `frames` received at `now_s` (any steady clock); returns the samples lost so far."""
-        if self._start_s is None:
-            self._start_s = now_s - frames / self._rate
-            self._begin(now_s, 0.0)
-        self._received += frames
-        deficit_s = now_s - self._start_s - self._received / self._rate
-        self._lowest_s = min(self._lowest_s, deficit_s)
-        span_s = now_s - self._window_start_s
-        # A window that a silence stretched began before it, with a low deficit: what the silence cost shows in the
-        # next one, after the device has had a second to hand over what it kept.
-        if span_s >= self.WINDOW_S:
-            self._close(span_s)
-            self._begin(now_s, deficit_s)
-        return self.lost
-
-    def _begin(self, now_s: float, deficit_s: float) -> None:
-        self._window_start_s, self._lowest_s = now_s, deficit_s
-
-    def _close(self, span_s: float) -> None:
-        if self._floor_s is None:
-            self._floor_s = self._lowest_s
-        rise_s = self._lowest_s - self._floor_s
-        # What a slow device hands over after more than a window was late, not lost: it is taken back.
-        if rise_s > self.TOLERANCE_S or (rise_s < -self.TOLERANCE_S and self.lost):
-            self.lost = max(0, self.lost + round(rise_s * self._rate))
-            self._floor_s = self._lowest_s
-        else:
-            self._floor_s += min(rise_s, self.DRIFT * span_s)
-
-
-@dataclass(frozen=True)
-class InputDevice:
-    """One input that PortAudio offers."""
-
-    index: int
-    name: str
-    host_api: str
-    channels: int
-    sample_rate_hz: int
-    is_default: bool
-
-
-def input_devices() -> list[InputDevice]:
-    """Every input of this machine; raises `UnavailableError` when PortAudio is missing."""
-    sounddevice = _sounddevice()
-    apis = sounddevice.query_hostapis()
-    try:
-        default = sounddevice.query_devices(kind="input")["index"]
-    except (sounddevice.PortAudioError, ValueError):
-        default = -1
-    return [
-        InputDevice(
-            index=int(device["index"]),
-            name=str(device["name"]),
-            host_api=str(apis[device["hostapi"]]["name"]),
-            channels=int(device["max_input_channels"]),
-            sample_rate_hz=round(device["default_samplerate"]),
-            is_default=device["index"] == default,
-        )
-        for device in sounddevice.query_devices()
-        if device["max_input_channels"] > 0
-    ]
-
-
-def find_input(wanted: str | None) -> InputDevice:
-    """The default input, or the one with the index or (part of) the name `wanted`.
-
-    Raises `UnavailableError` when the machine has no input, `InputError` that lists the inputs when none or several
-    match.
-    """
-    devices = input_devices()
-    if not devices:
-        raise UnavailableError("this machine has no audio input: plug in a microphone, or listen to --source FILE")
-    if wanted is None:
-        return next((device for device in devices if device.is_default), devices[0])
-    exact = [device for device in devices if wanted in (str(device.index), device.name)]
-    similar = [device for device in devices if wanted.lower() in device.name.lower()]
-    found = exact or similar
-    if len(found) == 1:
-        return found[0]
-    names = "; ".join(f"{device.index}: {device.name}" for device in (found or devices))
-    problem = f"{len(found)} inputs match" if found else "no input matches"
-    raise InputError(f"{problem} --device {wanted!r}, expected one of: {names} (`tinyscene devices` lists them)")
 
 
 class Microphone:
@@ -165,6 +61,7 @@ class Microphone:
         self._clock = ClockLoss(self.sample_rate_hz)
         self._overrun = 0  # samples thrown away because the consumer was too slow
         self._finished = threading.Event()
+        self.losses: dict[str, int] = {}
 
     def blocks(self) -> Generator[Block, None, None]:
         """Blocks until the iterator is closed; raises `UnavailableError` when the device cannot be opened, is
@@ -214,7 +111,7 @@ class Microphone:
                 self._overrun += len(self._queue.get_nowait().samples)
 
     def _open(self) -> Any:
-        sounddevice = _sounddevice()
+        sounddevice = portaudio()
         most = self.device.channels
         error: Exception | None = None
         # Stereo where there is, as one of two capsules may be the live one; a plug-in device that offers 32 channels
@@ -258,14 +155,4 @@ def _release(stream: Any) -> None:
     closing.join(RELEASE_S)
     if closing.is_alive():
         # At exit, PortAudio would wait for the same device; the system takes it back anyway.
-        atexit.unregister(getattr(_sounddevice(), "_exit_handler", close))
-
-
-def _sounddevice() -> Any:
-    try:
-        import sounddevice
-    except OSError as error:  # the Python package is there, the system's library is not
-        raise UnavailableError(
-            f"a microphone needs the PortAudio library ({error}): run `apt-get install libportaudio2`"
-        ) from error
-    return sounddevice
+        atexit.unregister(getattr(portaudio(), "_exit_handler", close))

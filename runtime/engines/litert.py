@@ -1,51 +1,21 @@
-"""Engines: what runs a bundle's int8 network on one window of log-mel frames."""
+"""LiteRT: ai-edge-litert, or tflite-runtime where that is all there is."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Sequence
-from importlib.metadata import entry_points
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .bundle import Bundle
-from .errors import InputError, UnavailableError
-from .int8 import dequantize, quantize
+from ..bundle import Bundle
+from ..errors import InputError, UnavailableError
+from ..int8 import dequantize, quantize
+from .engine import TensorDetails, check_contract
 
 #: "default" is the fastest the interpreter has (XNNPACK on most machines), "reference" the bits that parity is held to.
 Kernels = Literal["default", "reference"]
-
-#: The engine that every installation has.
-LITERT = "litert"
-
-#: Entry points of further engines: a callable `open(bundle, threads) -> Engine`.
-GROUP = "tinyscene.runtime_engines"
-
-
-class Engine(Protocol):
-    """Runs one network on one window; not safe to share between threads."""
-
-    name: str
-
-    def logits(self, log_mel: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Float logits (n_classes,) of a float32 log-mel (n_mels, n_frames)."""
-        ...
-
-    def run_int8(self, inputs: NDArray[np.int8]) -> NDArray[np.int8]:
-        """Int8 logits (1, n_classes) of an int8 input (1, n_mels, n_frames, 1)."""
-        ...
-
-
-class TensorDetails(NamedTuple):
-    """Name, shape and quantisation of a network's input or output."""
-
-    name: str
-    shape: tuple[int, ...]
-    scale: float
-    zero_point: int
 
 
 class LiteRTEngine:
@@ -115,50 +85,6 @@ def open_engine(bundle: Bundle, kernels: Kernels = "default", threads: int = 1) 
     engine = LiteRTEngine(bundle.file("model.tflite"), kernels, threads)
     check_contract(bundle, engine.model, engine.input, engine.output)
     return engine
-
-
-def open_named_engine(bundle: Bundle, name: str = LITERT, kernels: Kernels = "default", threads: int = 1) -> Engine:
-    """The engine of that name: LiteRT, or one that a package above the runtime registers under `GROUP`.
-
-    Raises `InputError` that names the nearest for an unknown name and where another engine is given LiteRT's
-    `kernels`, `UnavailableError` where what it needs is not installed, and what `open_engine` raises.
-    """
-    if name == LITERT:
-        return open_engine(bundle, kernels, threads)
-    entries = {entry.name: entry for entry in entry_points(group=GROUP)}
-    if name not in entries:
-        known = (LITERT, *sorted(entries))
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(known)}"
-        raise InputError(f"unknown engine {name!r}: {hint}")
-    if kernels != "default":
-        raise InputError(f"--kernels {kernels} chooses LiteRT's kernels, but the engine is {name}: leave it out")
-    try:
-        opener: Callable[[Bundle, int], Engine] = entries[name].load()
-    except ModuleNotFoundError as error:
-        raise UnavailableError(
-            f"the engine {name!r} needs {error.name!r}, which is not installed: run `pip install 'tinyscene[firmware]'`"
-        ) from error
-    return opener(bundle, threads)
-
-
-def check_contract(bundle: Bundle, model: Path, inputs: TensorDetails, outputs: TensorDetails) -> None:
-    """Raise `InputError` that names the field in which `model` differs from what its bundle promises."""
-    promised, spec = bundle.quantization, bundle.frontend
-    for name, found, expected in (
-        ("n_mels", inputs.shape[1], spec.n_mels),
-        ("n_frames", inputs.shape[2], spec.n_frames()),
-        ("number of labels", outputs.shape[1], len(bundle.labels)),
-        ("input_scale", np.float32(inputs.scale), np.float32(promised.input_scale)),
-        ("input_zero_point", inputs.zero_point, promised.input_zero_point),
-        ("output_scale", np.float32(outputs.scale), np.float32(promised.output_scale)),
-        ("output_zero_point", outputs.zero_point, promised.output_zero_point),
-    ):
-        if found != expected:
-            raise InputError(
-                f"model and contract differ in {name}: {model} has {found}, the bundle's contract says "
-                f"{expected}: export the model again"
-            )
 
 
 def _interpreter(model: Path, kernels: Kernels, threads: int, content: bytes | None) -> Any:

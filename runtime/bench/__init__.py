@@ -1,0 +1,1 @@
+"""What `tinyscene bench` measures."""

@@ -1,0 +1,1 @@
+"""What happened, for other programs: what an event is (`event`) and where events go."""

@@ -1,0 +1,1 @@
+"""The machine that listens: what it is (`identity`)."""
