@@ -1,4 +1,4 @@
-"""The runtime's verbs: listen, devices, bench. Nothing heavy is imported before a verb runs."""
+"""The verb `listen`. Nothing heavy is imported before it runs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .cli import Verb
+from .default_bundle import DEFAULT_BUNDLE, bundle_path
 from .errors import InputError
 from .output import Output, format_table
 
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from .live.terminal import LiveView
     from .sources.source import Source
     from .stream.stream import Decision, SceneStream
-
-#: Where `make export-tflite` leaves its bundle, from the checkout.
-DEFAULT_BUNDLE = Path("build/bundle")
 
 
 def _listen_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +62,7 @@ def _listen(arguments: argparse.Namespace, output: Output) -> int:
         smoothing_s=arguments.smoothing_s,
         thresholds=Thresholds(arguments.enter, arguments.leave),
     )
-    bundle = load_bundle(_bundle_path(arguments.bundle))
+    bundle = load_bundle(bundle_path(arguments.bundle))
     engine = open_named_engine(bundle, arguments.engine, arguments.kernels, arguments.threads)
     source = _open_source(arguments, bundle, output)
     stream = SceneStream(bundle.frontend, bundle.labels, engine, source.sample_rate_hz, settings)
@@ -84,17 +82,6 @@ def _listen(arguments: argparse.Namespace, output: Output) -> int:
             interrupted = True  # the usual way to stop listening
     _print_summary(stream, output, interrupted)
     return 0
-
-
-def _bundle_path(path: Path | None) -> Path:
-    if path is not None:
-        return path
-    if not DEFAULT_BUNDLE.is_dir():
-        raise InputError(
-            f"no bundle given and none at {DEFAULT_BUNDLE}: run `make export-tflite` to make one, "
-            "or name yours: `tinyscene listen BUNDLE`"
-        )
-    return DEFAULT_BUNDLE
 
 
 def _open_source(arguments: argparse.Namespace, bundle: Bundle, output: Output) -> Source:
@@ -167,83 +154,9 @@ def _print_summary(stream: SceneStream, output: Output, interrupted: bool) -> No
     )
 
 
-def _devices_arguments(parser: argparse.ArgumentParser) -> None:
-    """It takes none."""
-
-
-def _devices(arguments: argparse.Namespace, output: Output) -> int:
-    from .errors import UnavailableError
-    from .sources.devices import input_devices
-
-    devices = input_devices()
-    if not devices:
-        raise UnavailableError("this machine has no audio input: plug in a microphone, or listen to --source FILE")
-    for device in devices:
-        text = f"{device.index:3}  {device.name}  ({device.host_api}, {device.channels} ch, {device.sample_rate_hz} Hz)"
-        output.record("tinyscene.device/1", text + ("  default" if device.is_default else ""), **vars(device))
-    return 0
-
-
-def _bench_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "bundle", nargs="?", type=Path, help=f"bundle to time (default: {DEFAULT_BUNDLE} when it exists)"
-    )
-    parser.add_argument("--clip", type=Path, help="audio file whose first second is used (default: a generated one)")
-    parser.add_argument("--seconds", type=float, default=2.0, help="time spent on each row")
-    parser.add_argument("--threads", type=int, default=1, help="threads of each engine")
-
-
-def _bench(arguments: argparse.Namespace, output: Output) -> int:
-    from .bench.rows import BASELINE, BenchRow, all_rows, context
-    from .bundle import load_bundle
-    from .machine.identity import machine
-
-    bundle = load_bundle(_bundle_path(arguments.bundle))
-    measured: list[BenchRow] = []
-    baseline: float | None = None
-    for row in all_rows(context(bundle, arguments.clip, arguments.seconds, arguments.threads)):
-        output.log(f"{row.name}: {row.note}" if row.p50_ms is None and row.value is None else f"measured {row.name}")
-        measured.append(row)
-        baseline = row.p50_ms if row.name == BASELINE else baseline
-    table = []
-    for row in measured:
-        ratio = None if row.p50_ms is None or baseline is None else row.p50_ms / baseline
-        output.record("tinyscene.bench/1", None, **vars(row), ratio=ratio)
-        rate = None if row.value is None else f"{row.value:,.1f} {row.unit}"
-        table.append([row.name, row.p50_ms, row.p95_ms, row.p99_ms, ratio, rate, row.note])
-    on, clip = machine(), str(arguments.clip or "a generated clip")
-    versions = ", ".join(f"{name} {number}" for name, number in on["versions"].items())
-    output.record(
-        "tinyscene.bench_machine/1",
-        format_table(["row", "p50 ms", "p95 ms", "p99 ms", "ratio", "rate", "note"], table)
-        + f"\n\n{bundle.path} on {clip}, {arguments.threads} thread(s); ratio to {BASELINE}\n"
-        + f"{on['processor']}, {on['cores']} cores, {on['system']}; {versions}; {on['date']}",
-        **on,
-        bundle=bundle.name,
-        clip=clip,
-        threads=arguments.threads,
-        baseline=BASELINE,
-    )
-    return 0
-
-
 LISTEN = Verb(
     help="classify what a microphone, a file or a pipe hears, live",
     example="tinyscene listen build/bundle --source recording.wav --json",
     add_arguments=_listen_arguments,
     run=_listen,
-)
-
-DEVICES = Verb(
-    help="list the microphones that `listen --device` takes",
-    example="tinyscene devices",
-    add_arguments=_devices_arguments,
-    run=_devices,
-)
-
-BENCH = Verb(
-    help="measure front end, engines and end-to-end latency on this machine",
-    example="tinyscene bench build/bundle --clip recording.wav",
-    add_arguments=_bench_arguments,
-    run=_bench,
 )
