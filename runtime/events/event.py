@@ -30,8 +30,15 @@ class Event:
 class Sink(Protocol):
     """Where events go. A sink never raises and never waits: what it cannot deliver it counts."""
 
-    name: str
-    undelivered: int
+    @property
+    def name(self) -> str:
+        """Where they go, for a person."""
+        ...
+
+    @property
+    def undelivered(self) -> int:
+        """Events that are lost, or that wait while the sink is out of order."""
+        ...
 
     def emit(self, event: Event) -> None:
         """Take an event; returns at once."""

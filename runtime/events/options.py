@@ -1,4 +1,4 @@
-"""The options that say where events go, for every verb that listens. Nothing heavy is imported before they are opened."""
+"""The options that say where events go. Nothing heavy is imported before they are opened."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from ..errors import InputError
 
 if TYPE_CHECKING:
     from .event import Sink
@@ -37,10 +39,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def open_sinks(
     arguments: argparse.Namespace, bundle_name: str, labels: tuple[str, ...], log: Callable[[str], None]
 ) -> list[Sink]:
-    """The sinks that `arguments` ask for, in the order their options are listed, and systemd's where it listens.
+    """The sinks that `arguments` ask for, and the service manager's if one started this program.
 
     `labels` are the scenes that may be announced; `log` takes one line for a person at a time, from any thread.
     Raises `InputError` for options that cannot be meant and `UnavailableError` without the MQTT package; a disk or a
     broker that is away raises nothing, the events wait for it.
     """
-    return []
+    import os
+
+    from .systemd import open_systemd
+
+    sinks: list[Sink] = []
+    if arguments.events is not None:
+        from .background import BackgroundSink
+        from .jsonl import JsonlFile
+
+        max_bytes = arguments.events_max_mb * 1e6
+        if not 0.0 < max_bytes <= 1e12:
+            raise InputError(
+                f"events file of at most {arguments.events_max_mb} MB, expected more than 0: set --events-max-mb"
+            )
+        destination = JsonlFile(arguments.events, max(1, int(max_bytes)), arguments.events_keep)
+        sinks.append(BackgroundSink(str(arguments.events), destination, log))
+    if arguments.mqtt is not None:
+        from .broker import listener_name, parse_broker, topic_prefix
+        from .mqtt import MqttSink
+
+        broker = parse_broker(arguments.mqtt, arguments.mqtt_ca, os.environ, arguments.mqtt_allow_plain_password)
+        prefix = None if arguments.mqtt_no_discovery else topic_prefix(arguments.mqtt_discovery_prefix)
+        sinks.append(MqttSink(broker, listener_name(arguments.mqtt_name), bundle_name, labels, log, prefix))
+    systemd = open_systemd()
+    if systemd is not None:
+        sinks.append(systemd)
+    return sinks
