@@ -8,6 +8,7 @@
 #   make engines                  what `tinyscene verify` compares with and cannot share .venv (about 1.5 GB)
 #   make report                   the exported bundle as a page, build/report.html
 #   make firmware-bench           the exported bundle as C on every processor: instructions, RAM, flash, parity
+#   make pi-test                  the device-only install, tests and a demo under emulated Raspberry Pis
 #   make demo | bench             listen with the exported bundle; latency on this machine
 #   make bench-training           training speed against training clip by clip (DEVICE=cuda on a GPU)
 
@@ -28,7 +29,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 CORPUS := $(if $(DATA),$(DATA),$(OUT)/corpus)
 COMMON  = --data $(CORPUS) --fold $(FOLD) --config $(CONFIG)
 
-.PHONY: help setup engines export-tflite test fuzz lint typecheck demo report bench firmware-bench bench-training clean
+.PHONY: help setup engines export-tflite test pi-test fuzz lint typecheck demo report bench firmware-bench bench-training clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed '/^$$/d'
@@ -86,6 +87,11 @@ $(ENGINES)/web/.installed:
 	@mkdir -p $(@D)
 	cd $(@D) && npm install --silent --no-audit --no-fund --ignore-scripts --prefix . onnxruntime-web@1.30.0
 	@touch $@
+
+# What runs under the emulated Raspberry Pi besides the demo; every one of them takes some ten times longer there.
+PI_TESTS ?= tests/runtime/test_frontend.py tests/runtime/test_listen.py tests/runtime/engines tests/runtime/stream
+pi-test: setup
+	$(BIN)/python tests/pi/emulate.py arm64 armhf --tests $(PI_TESTS)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -6,13 +6,13 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
-import soxr
 from numpy.typing import NDArray
 
-from .errors import InputError
+from .errors import InputError, UnavailableError
 
 #: A recorder that cannot seek back leaves one of these as the length of a WAV's data.
 _OPEN_ENDED = (0, 0x7FFFFFFF, 0xFFFFFFFF)
@@ -25,12 +25,13 @@ class Resampler:
     """
 
     def __init__(self, from_rate_hz: int, to_rate_hz: int) -> None:
+        """Raises `InputError` for a rate that cannot be, `UnavailableError` without soxr."""
         for rate in (from_rate_hz, to_rate_hz):
             if rate <= 0:
                 raise InputError(f"sample rate is {rate}, expected a positive number of hertz")
         self._stream = None
         if from_rate_hz != to_rate_hz:
-            self._stream = soxr.ResampleStream(from_rate_hz, to_rate_hz, 1, dtype="float32", quality="HQ")
+            self._stream = _soxr().ResampleStream(from_rate_hz, to_rate_hz, 1, dtype="float32", quality="HQ")
 
     def resample(self, samples: NDArray[np.float32], last: bool = False) -> NDArray[np.float32]:
         """Take in float32 (n,) and return what is ready of the output, float32 (m,)."""
@@ -38,6 +39,15 @@ class Resampler:
             return samples
         resampled: NDArray[np.float32] = self._stream.resample_chunk(samples, last=last)
         return resampled
+
+
+def _soxr() -> Any:
+    """soxr, which a 32-bit Raspberry Pi may lack: audio that is at the right rate already does without."""
+    try:
+        import soxr
+    except ImportError as error:
+        raise UnavailableError(f"resampling needs soxr ({error}): run `pip install soxr`") from error
+    return soxr
 
 
 def read_blocks(path: Path, sample_rate_hz: int, block_s: float = 1.0) -> Iterator[NDArray[np.float32]]:
