@@ -12,7 +12,6 @@ import json
 import ssl
 import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any

@@ -57,8 +57,8 @@ class SystemdSink:
 class WatchedSource:
     """A source that sends the watchdog's signs of life while its blocks are asked for.
 
-    A sign means that the whole loop turned once more: a block was taken in and the next one is wanted. A microphone that
-    is away sends empty blocks, so it does not count as a hang.
+    A sign means that the whole loop turned once more: a block was taken in and the next one is there. A microphone that
+    is away gives empty blocks, so it does not count as a hang.
     """
 
     def __init__(self, source: Source, beat: Callable[[], None], every_s: float) -> None:
@@ -102,7 +102,7 @@ def open_systemd(environment: Mapping[str, str] | None = None) -> SystemdSink | 
 
 
 def watched(source: Source, environment: Mapping[str, str] | None = None) -> Source:
-    """`source` with signs of life at four times the rate that the service manager asks for; as it is when it does not."""
+    """`source` with four times the signs of life that the service manager asks for; as it is when it asks for none."""
     environment = os.environ if environment is None else environment
     sink, period = open_systemd(environment), environment.get("WATCHDOG_USEC", "")
     mine = environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
