@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -60,7 +61,7 @@ class Mosquitto:
         """Start it and wait until it answers."""
         with (self.folder / "mosquitto.log").open("ab") as log:
             self.process = subprocess.Popen([self._program, "-c", str(self._configuration)], stderr=log, stdout=log)
-        poll_until(self._listens)
+        poll_until(self._listens, 60.0)
         return self
 
     def kill(self) -> None:
@@ -123,3 +124,61 @@ def make_certificates(folder: Path) -> None:
     (folder / "server.ext").write_text("subjectAltName=IP:127.0.0.1\n")
     signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "server.ext", "-days", "2")
     openssl("x509", "-req", "-in", "server.csr", *signed, "-out", "server.pem")
+
+
+class Gate:
+    """A way to the broker that a test opens and shuts, so that a reader is there before what it is to read.
+
+    It takes connections at `port` and passes bytes on both ways; shut, the port refuses and connections are cut.
+    """
+
+    def __init__(self, broker: Mosquitto) -> None:
+        self._target, self.port = broker.port, free_port()
+        self._listener: socket.socket | None = None
+        self._ends: list[socket.socket] = []
+
+    def open(self) -> Gate:
+        """Let connections through from now on."""
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+        return self
+
+    def shut(self) -> None:
+        """Refuse new connections and cut those that there are."""
+        if self._listener is not None:
+            _cut(self._listener)
+            self._listener = None
+        while self._ends:
+            _cut(self._ends.pop())
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                near, _ = listener.accept()
+            except OSError:
+                return
+            try:
+                far = socket.create_connection(("127.0.0.1", self._target))
+            except OSError:
+                _cut(near)
+                continue
+            self._ends += [near, far]
+            for ends in ((near, far), (far, near)):
+                threading.Thread(target=_pass_on, args=ends, daemon=True).start()
+
+
+def _pass_on(source: socket.socket, target: socket.socket) -> None:
+    try:
+        while data := source.recv(65536):
+            target.sendall(data)
+    except OSError:
+        pass
+    _cut(source)
+    _cut(target)
+
+
+def _cut(end: socket.socket) -> None:
+    # Closing alone would not wake a thread that waits in accept or recv.
+    with contextlib.suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)
+    end.close()

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from mosquitto import PASSWORD, USER, Mosquitto, Reader
+from mosquitto import PASSWORD, USER, Gate, Mosquitto, Reader
 from processes import poll_until
 from test_background import numbered
 
@@ -31,6 +31,13 @@ def broker(tmp_path: Path) -> Iterator[Mosquitto]:
     server = Mosquitto(tmp_path)
     yield server.start()
     server.kill()
+
+
+@pytest.fixture
+def gate(broker: Mosquitto) -> Iterator[Gate]:
+    way = Gate(broker)
+    yield way.open()
+    way.shut()
 
 
 @pytest.fixture
@@ -129,11 +136,16 @@ def test_the_broker_says_offline_when_the_program_is_killed(broker: Mosquitto) -
     reader.close()
 
 
-def test_a_broker_that_is_away_costs_the_oldest_events_only(broker: Mosquitto) -> None:
+def through(gate: Gate) -> Broker:
+    return Broker("127.0.0.1", gate.port, False)
+
+
+def test_a_broker_that_is_away_costs_the_oldest_events_only(broker: Mosquitto, gate: Gate) -> None:
     lines: list[str] = []
-    sink = sink_to(address(broker), lines.append, capacity=10)
+    sink = sink_to(through(gate), lines.append, capacity=10)
     sink.emit(scene("park"))
     poll_until(lambda: not sink.waiting, 30)
+    gate.shut()
     broker.kill()
     sink.emit(scene("tram", 1))
     poll_until(lambda: sink.undelivered > 0, 30)
@@ -141,8 +153,8 @@ def test_a_broker_that_is_away_costs_the_oldest_events_only(broker: Mosquitto) -
         sink.emit(scene("tram", number))
     assert sink.waiting == 11
     assert sink.undelivered == 50
-    broker.start()
-    reader = Reader(broker)
+    reader = Reader(broker.start())
+    gate.open()
     poll_until(lambda: not sink.waiting, 60)
     poll_until(lambda: len(reader.payloads("tinyscene/porch/event")) == 11, 30)
     received = [json.loads(payload)["n"] for payload in reader.payloads("tinyscene/porch/event")]
@@ -155,16 +167,16 @@ def test_a_broker_that_is_away_costs_the_oldest_events_only(broker: Mosquitto) -
     assert "homeassistant/device/tinyscene_porch/config" in kept
     sink.close()
     reader.close()
-    assert lines[0].startswith(f"{broker.url}: ")
+    assert lines[0].startswith(f"{sink.name}: ")
     assert lines[-2:] == [
-        f"{broker.url}: events are delivered again, 39 were lost",
-        f"{broker.url}: 39 events were not delivered",
+        f"{sink.name}: events are delivered again, 39 were lost",
+        f"{sink.name}: 39 events were not delivered",
     ]
 
 
-def test_an_acknowledgement_that_the_outage_swallowed_is_waited_for(broker: Mosquitto) -> None:
+def test_an_acknowledgement_that_the_outage_swallowed_is_waited_for(broker: Mosquitto, gate: Gate) -> None:
     """A frozen broker has the event in its socket; once it is killed the client sends it again, once."""
-    sink = sink_to(address(broker))
+    sink = sink_to(through(gate))
     sink.emit(scene("park"))
     poll_until(lambda: not sink.waiting, 30)
     assert broker.process is not None
@@ -172,10 +184,11 @@ def test_an_acknowledgement_that_the_outage_swallowed_is_waited_for(broker: Mosq
     sink.emit(scene("tram", 1))
     sink.emit(scene("park", 2))
     poll_until(lambda: sink._destination._sent is not None, 30)
+    gate.shut()
     broker.kill()
     poll_until(lambda: sink.undelivered == 2, 30)
-    broker.start()
-    reader = Reader(broker)
+    reader = Reader(broker.start())
+    gate.open()
     poll_until(lambda: not sink.waiting, 60)
     poll_until(lambda: len(reader.payloads("tinyscene/porch/event")) >= 2, 30)
     assert [json.loads(payload)["n"] for payload in reader.payloads("tinyscene/porch/event")] == [1, 2]
@@ -252,15 +265,15 @@ def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
         MqttSink(Broker("127.0.0.1", 1, False), "porch", "bands", LABELS, print)
 
 
-def test_the_state_is_right_when_its_events_were_given_up(broker: Mosquitto) -> None:
-    broker.kill()
-    sink = sink_to(address(broker), capacity=1)
+def test_the_state_is_right_when_its_events_were_given_up(broker: Mosquitto, gate: Gate) -> None:
+    gate.shut()
+    sink = sink_to(through(gate), capacity=1)
     sink.emit(numbered(0))
     poll_until(lambda: sink.undelivered == 1, 30)
     sink.emit(scene("tram", 1))
     sink.emit(Event("audio_lost", 2.0, NOW, {"total_samples": 9, "n": 2}))  # takes the scene's place in the queue
-    broker.start()
     reader = Reader(broker)
+    gate.open()
     poll_until(lambda: not sink.waiting, 60)
     poll_until(lambda: len(reader.payloads("tinyscene/porch/event")) == 2, 30)
     sink.close()
