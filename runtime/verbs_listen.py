@@ -14,6 +14,8 @@ from .cli import Verb
 from .default_bundle import DEFAULT_BUNDLE, bundle_path
 from .errors import InputError
 from .output import Output, format_table
+from .sources.options import add_arguments as add_source
+from .sources.options import open_source
 
 if TYPE_CHECKING:
     from .bundle import Bundle
@@ -26,13 +28,7 @@ def _listen_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "bundle", nargs="?", type=Path, help=f"bundle to run (default: {DEFAULT_BUNDLE} when it exists)"
     )
-    source = parser.add_argument_group("source")
-    source.add_argument("--source", default="mic", help="mic, an audio FILE, or - for raw s16le samples on stdin")
-    source.add_argument("--device", help="microphone by index or (part of) its name (default: the system's)")
-    source.add_argument("--rate", type=int, metavar="HZ", help="rate of raw samples, or to open the microphone at")
-    source.add_argument("--channels", type=int, default=1, help="channels of raw samples")
-    source.add_argument("--realtime", action="store_true", help="play a file at the pace of a microphone")
-    source.add_argument("--duration-s", type=float, help="stop after this much audio")
+    add_source(parser)
     decision = parser.add_argument_group("decision")
     decision.add_argument("--hop-ms", type=float, default=250.0, help="time from one decision to the next")
     decision.add_argument(
@@ -64,7 +60,7 @@ def _listen(arguments: argparse.Namespace, output: Output) -> int:
     )
     bundle = load_bundle(bundle_path(arguments.bundle))
     engine = open_named_engine(bundle, arguments.engine, arguments.kernels, arguments.threads)
-    source = _open_source(arguments, bundle, output)
+    source = open_source(arguments, bundle.frontend.sample_rate_hz, output.log)
     stream = SceneStream(bundle.frontend, bundle.labels, engine, source.sample_rate_hz, settings)
     output.log(
         f"{bundle.path}: listening to {source.name} at {source.sample_rate_hz} Hz, one decision every "
@@ -82,32 +78,6 @@ def _listen(arguments: argparse.Namespace, output: Output) -> int:
             interrupted = True  # the usual way to stop listening
     _print_summary(stream, output, interrupted)
     return 0
-
-
-def _open_source(arguments: argparse.Namespace, bundle: Bundle, output: Output) -> Source:
-    from .sources.files import FileSource
-    from .sources.pcm import PcmSource
-
-    wanted = arguments.source
-    if arguments.realtime and wanted in ("mic", "-"):
-        raise InputError(f"--realtime paces a file, but the source is {wanted}: leave it out")
-    if arguments.device is not None and wanted != "mic":
-        raise InputError(f"--device chooses a microphone, but the source is {wanted}: use --source mic")
-    if wanted == "mic":
-        from .sources.microphone import Microphone
-
-        return Microphone(arguments.device, arguments.rate, output.log)
-    if wanted == "-":
-        if sys.stdin.isatty():
-            raise InputError(
-                "standard input is a terminal, expected raw s16le samples: "
-                "`arecord -t raw -f S16_LE -r 48000 | tinyscene listen --source - --rate 48000`"
-            )
-        rate = bundle.frontend.sample_rate_hz if arguments.rate is None else arguments.rate
-        return PcmSource(sys.stdin.buffer, rate, arguments.channels, output.log)
-    if arguments.rate is not None:
-        raise InputError(f"--rate is for raw samples and microphones, {wanted} says its own: leave it out")
-    return FileSource(Path(wanted), arguments.realtime)
 
 
 def _view(bundle: Bundle, source: Source, live: bool) -> AbstractContextManager[LiveView | None]:
