@@ -84,7 +84,7 @@ class Meter(Protocol):
     """Anything that can say how much power flowed between `start` and `stop`.
 
     `covers` says in words which part of the machine is seen. A meter that is not `live` is the log of an instrument
-    that runs by itself: `stop` reads the log. `stop` raises `UnavailableError` or `InputError` when nothing usable came.
+    that runs by itself: `stop` reads the log. `stop` raises `UnavailableError` or `InputError` when nothing came.
     """
 
     name: str
@@ -98,7 +98,7 @@ class Meter(Protocol):
 
 
 def step_trace(start_s: ArrayLike, end_s: ArrayLike, power_w: ArrayLike, **about: Any) -> PowerTrace:
-    """A trace of the mean powers `power_w` (n,) over intervals from `start_s` (n,) to `end_s` (n,); `about` the rest."""
+    """A trace of mean powers `power_w` (n,) over intervals from `start_s` (n,) to `end_s` (n,); `about` the rest."""
     start, end, power = (np.asarray(values, np.float64).ravel() for values in (start_s, end_s, power_w))
     # Clocks of instruments jitter by some microseconds: an interval never begins before the one before it ended.
     times = np.maximum.accumulate(np.stack([start, end], axis=1).ravel())

@@ -96,7 +96,8 @@ def measure(
     meter = open_meter(arguments.meter, arguments.meter_period_s)
     if not meter.live and arguments.energy_marks is None:
         raise InputError(
-            f"{arguments.meter} is a log that its instrument writes: say where the blocks' times go, --energy-marks FILE"
+            f"{arguments.meter} is a log that its instrument writes: say where the blocks' times go, "
+            "--energy-marks FILE"
         )
     log(f"energy: {plan.describe()}, read by {meter.name}")
     run = measure_blocks(meter, run_once, plan, hop_s=hop_s, overhead=arguments.energy_overhead)
