@@ -281,3 +281,14 @@ def test_the_state_is_right_when_its_events_were_given_up(broker: Mosquitto, gat
     assert (state["scene"], state["dropped_samples"]) == ("tram", 9)
     assert sink.undelivered == 1
     reader.close()
+
+
+def test_a_broker_that_is_back_is_not_kept_waiting(broker: Mosquitto, gate: Gate) -> None:
+    gate.shut()
+    sink = MqttSink(through(gate), "porch", "bands", LABELS, lambda text: None, first_retry_s=3600.0)
+    sink.emit(scene("park"))
+    poll_until(lambda: sink.undelivered == 1, 30)
+    gate.open()
+    poll_until(lambda: not sink.waiting, 60)
+    sink.close()
+    assert sink.undelivered == 0
