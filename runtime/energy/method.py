@@ -67,12 +67,17 @@ class Plan:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What was run and seen: a trace by the steady clock, or None for a log that is joined later, with unix `marks`."""
+    """What was run, by the steady clock, and seen: no trace where an instrument's log is joined later."""
 
     trace: PowerTrace | None
     marks: Marks
     unix_minus_monotonic_s: float
     overhead: Overhead | None = None
+
+    @property
+    def unix_marks(self) -> Marks:
+        """The marks in seconds since 1970, for instruments with a clock of their own."""
+        return self.marks.shifted(self.unix_minus_monotonic_s, "unix")
 
 
 def measure_blocks(
@@ -116,7 +121,7 @@ def measure_blocks(
         raise
     marks = Marks(tuple(blocks), "monotonic", hop_s)
     trace = meter.stop() if meter.live else None
-    return Run(trace, marks.shifted(unix_minus_monotonic_s, "unix"), unix_minus_monotonic_s, cost)
+    return Run(trace, marks, unix_minus_monotonic_s, cost)
 
 
 def result_of(run: Run, plan: Plan, battery: Battery | None = None) -> EnergyResult:
@@ -125,8 +130,9 @@ def result_of(run: Run, plan: Plan, battery: Battery | None = None) -> EnergyRes
         raise InputError(
             "an instrument that logs to a file is joined afterwards: run `tinyscene energy MARKS --meter ...`"
         )
-    marks = run.marks.shifted(-run.unix_minus_monotonic_s, run.trace.clock)
-    return analyse(run.trace, marks, settle_s=plan.settle_s, battery=battery, overhead=_with_share(run), seed=plan.seed)
+    return analyse(
+        run.trace, run.marks, settle_s=plan.settle_s, battery=battery, overhead=_with_share(run), seed=plan.seed
+    )
 
 
 def measure_energy(

@@ -102,7 +102,7 @@ def measure(
     log(f"energy: {plan.describe()}, read by {meter.name}")
     run = measure_blocks(meter, run_once, plan, hop_s=hop_s, overhead=arguments.energy_overhead)
     if arguments.energy_marks is not None:
-        write_marks(arguments.energy_marks, run.marks)
+        write_marks(arguments.energy_marks, run.unix_marks)
     if run.trace is None:
         log(
             f"energy: blocks marked in {arguments.energy_marks}; when the log is complete run "

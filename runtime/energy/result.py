@@ -158,7 +158,8 @@ def energy_text(result: EnergyResult | None) -> str:
     jitter = "" if r.jitter_ms is None else f", 95 % of them less than {r.jitter_ms:.1f} ms late"
     lines.append(
         f"  {r.inferences:,} inferences in {r.groups} groups of blocks ({r.groups_dropped} dropped), {r.samples:,} "
-        f"samples, one every {r.interval_s * 1e3:.3g} ms{jitter}, {r.missed} missed; 95 % intervals by bootstrap over groups"
+        f"samples, one every {r.interval_s * 1e3:.3g} ms{jitter}, {r.missed} missed; 95 % intervals: bootstrap over "
+        "groups"
     )
     cost = r.overhead
     if cost.cpu_share is not None:
