@@ -9,11 +9,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("numpy", "ai-edge-litert", "tflite-runtime", "onnxruntime", "torch")
+PACKAGES = ("tinyscene", "numpy", "soxr", "ai-edge-litert", "tflite-runtime", "onnxruntime", "torch")
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were measured on: processor, system, versions, date."""
+    """What the figures were measured on: processor, memory, system, versions, date; never a name of a host or user."""
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -23,7 +23,9 @@ def machine() -> dict[str, Any]:
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
+        "memory_mb": _memory_mb(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "os": _os(),
         "versions": versions,
         "date": datetime.now(timezone.utc).date().isoformat(),
     }
@@ -42,3 +44,19 @@ def _processor() -> str:
             if line.startswith(key):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def _memory_mb() -> int | None:
+    """Memory of the machine in megabytes."""
+    try:
+        return round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e6)
+    except (ValueError, OSError):
+        return None
+
+
+def _os() -> str:
+    """The distribution with its version, such as "Debian GNU/Linux 12 (bookworm)"."""
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    except (OSError, KeyError):
+        return platform.system()

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 #: Bits of `get_throttled`; the same 16 places higher: it has happened since the machine was started.
 _BITS = (("under_voltage", 0), ("capped", 1), ("throttled", 2), ("soft_limit", 3))
@@ -62,9 +63,11 @@ class Throttle:
     @classmethod
     def from_bits(cls, bits: int) -> Throttle:
         """Read the number that `vcgencmd get_throttled` prints."""
-        now = {field: bool(bits >> place & 1) for field, place in _BITS}
-        before = {f"{field}_occurred": bool(bits >> place + _OCCURRED & 1) for field, place in _BITS}
-        return cls(**now, **before)
+        values: dict[str, Any] = {}
+        for field, place in _BITS:
+            values[field] = bool(bits >> place & 1)
+            values[f"{field}_occurred"] = bool(bits >> place + _OCCURRED & 1)
+        return cls(**values)
 
 
 def throttled_since(before: Throttle | None, after: Throttle | None) -> tuple[str, ...]:

@@ -56,7 +56,7 @@ class Histogram:
             position = int(np.searchsorted(reached, math.ceil(total * percent / 100)))
             middle = self.LOWEST_S * math.exp((position + 0.5) * self._WIDTH)
             values.append(1e3 * min(middle, self._max_s))
-        return Percentiles(total, *values, 1e3 * self._max_s)
+        return Percentiles(total, values[0], values[1], values[2], values[3], 1e3 * self._max_s)
 
 
 class Meters:
