@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import InputError, UnavailableError
 from .sampler import SamplingMeter
+from .sysfs import read_text, whole_number
 
 #: What `name` says of a chip with one channel.
 SINGLE = ("ina219", "ina220", "ina226", "ina230", "ina231", "ina238", "ina260")
@@ -133,7 +134,7 @@ class HwmonMeter(SamplingMeter):
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(errors="replace").strip()
+        return read_text(path)
     except OSError:
         return ""
 
@@ -141,12 +142,9 @@ def _text(path: Path) -> str:
 def _number(path: Path) -> int:
     """The whole number in a sensor's file; raises `UnavailableError` for anything else."""
     try:
-        text = path.read_text(errors="replace").strip()
+        text = read_text(path)
     except OSError as error:
         raise UnavailableError(
             f"cannot read {path} ({error.strerror}): check the sensor's wiring with `i2cdetect -y 1`"
         ) from error
-    # A kernel's value is a C long: anything longer is not one.
-    if not text.removeprefix("-").isdecimal() or len(text) > 20 or not text.isascii():
-        raise UnavailableError(f"{path} holds {text[:40]!r}, expected a whole number: the sensor did not answer")
-    return int(text)
+    return whole_number(text, path, "a whole number")

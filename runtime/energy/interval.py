@@ -3,7 +3,8 @@
 The plain percentile interval is too narrow for few samples, by sqrt((n - 1) / n) in scale and by having normal instead
 of Student's t tails. Taking the percentiles further out puts both right: half the error rate is
 Phi(-sqrt(n / (n - 1)) * t(1 - alpha / 2, n - 1)). Source: T. Hesterberg, "What Teachers Should Know About the
-Bootstrap", The American Statistician 69 (2015): the expanded percentile interval.
+Bootstrap", The American Statistician 69 (2015): the expanded percentile interval. Resamples of fewer than six groups do
+not reach that far out; for those the interval is Student's, with the jackknife's standard error.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from numpy.typing import NDArray
 
 RESAMPLES = 4000
 
-#: Fewer samples give no interval.
-FEWEST = 3
+#: Fewer groups give no interval, and fewer than `FEWEST_TO_RESAMPLE` one without resampling.
+FEWEST, FEWEST_TO_RESAMPLE = 3, 6
 
 
 def bootstrap(
@@ -36,6 +37,12 @@ def bootstrap(
     if n < FEWEST:
         unknown = np.full(figures(sums.sum(axis=0)).shape, np.nan)
         return unknown, unknown
+    if n < FEWEST_TO_RESAMPLE:
+        without = figures(sums.sum(axis=0) - sums)  # (n, k), each leaves one group out
+        error = np.sqrt((n - 1) / n * np.square(without - without.mean(axis=0)).sum(axis=0))
+        reach = student_t_quantile((1 + confidence) / 2, n - 1) * error
+        value = figures(sums.sum(axis=0))
+        return value - reach, value + reach
     picks = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)  # (RESAMPLES, n)
     values = figures(picks @ sums)
     tail = NormalDist().cdf(-math.sqrt(n / (n - 1)) * student_t_quantile((1 + confidence) / 2, n - 1))

@@ -71,8 +71,8 @@ def measure(
     """Measure what one `run_once` costs as `arguments` ask; None where they name no meter.
 
     `hop_s` is the time between inferences when listening, `log` takes a line of progress. With `--energy-marks` and a
-    meter that logs to a file by itself, the marks are written and None is returned when the log does not cover the run
-    yet; the line logged says how to join the two. Raises `InputError` and `UnavailableError`.
+    meter that logs to a file by itself, the marks are written and None is returned; the line logged says how to join
+    the two. A file of marks that is there stays: the next is called FILE-2. Raises `InputError` and `UnavailableError`.
     """
     from ..errors import InputError
     from .catalogue import open_meter
@@ -101,12 +101,22 @@ def measure(
         )
     log(f"energy: {plan.describe()}, read by {meter.name}")
     run = measure_blocks(meter, run_once, plan, hop_s=hop_s, overhead=arguments.energy_overhead)
-    if arguments.energy_marks is not None:
-        write_marks(arguments.energy_marks, run.unix_marks)
+    marks = None if arguments.energy_marks is None else _unused(arguments.energy_marks)
+    if marks is not None:
+        write_marks(marks, run.unix_marks)
     if run.trace is None:
         log(
-            f"energy: blocks marked in {arguments.energy_marks}; when the log is complete run "
-            f"`tinyscene energy {arguments.energy_marks} --meter {arguments.meter}`"
+            f"energy: blocks marked in {marks}; when the log is complete run "
+            f"`tinyscene energy {marks} --meter {arguments.meter}`"
         )
         return None
     return result_of(run, plan, battery)
+
+
+def _unused(path: Path) -> Path:
+    """`path`, or with the first number at its name that no file has: each engine of a bench has marks of its own."""
+    number, unused = 1, path
+    while unused.exists():
+        number += 1
+        unused = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return unused

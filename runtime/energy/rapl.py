@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ..errors import UnavailableError
 from .meter import PowerTrace, step_trace
 from .sampler import Sampler, SamplingMeter
+from .sysfs import read_text, whole_number
 
 PERIOD_S = 0.05
 
@@ -38,7 +39,7 @@ def domains(root: Path = Path("/sys")) -> list[Domain]:
     found = []
     for folder in sorted((root / "class" / "powercap").glob("intel-rapl:*")):
         try:
-            name = (folder / "name").read_text(errors="replace").strip()
+            name = read_text(folder / "name")
         except OSError:
             continue
         if name.startswith("package") or name == "dram":
@@ -88,7 +89,7 @@ class RaplMeter(SamplingMeter):
 
 def _count(path: Path) -> int:
     try:
-        text = path.read_text(errors="replace").strip()
+        text = read_text(path)
     except PermissionError as error:
         raise UnavailableError(
             f"{path} is readable by root only: run `sudo chmod a+r {path}` until the next start, or add the udev rule "
@@ -96,6 +97,7 @@ def _count(path: Path) -> int:
         ) from error
     except OSError as error:
         raise UnavailableError(f"cannot read {path} ({error.strerror}): run `ls /sys/class/powercap`") from error
-    if not text.isdecimal() or not text.isascii() or len(text) > 20:
-        raise UnavailableError(f"{path} holds {text[:40]!r}, expected microjoules")
-    return int(text)
+    count = whole_number(text, path, "microjoules")
+    if count < 0:
+        raise UnavailableError(f"{path} holds {count}, expected microjoules of 0 or more")
+    return count

@@ -213,6 +213,9 @@ def test_a_run_for_a_log_writes_marks_and_says_how_to_join(tmp_path: Path) -> No
     lines = [json.loads(line) for line in marks.read_text().splitlines()]
     assert [line["kind"] for line in lines[1:5]] == ["idle", "active", "active", "idle"]
     assert len(lines) == 13
+    assert measure(arguments, lambda: sum(range(1000)), 0.25, said.append) is None
+    assert f"tinyscene energy {tmp_path / 'marks-2.jsonl'} " in said[-1]
+    assert [json.loads(line) for line in marks.read_text().splitlines()] == lines
     assert lines[0] == {"schema": "tinyscene.energy_marks/1", "clock": "unix", "hop_s": 0.25}
 
 

@@ -30,15 +30,12 @@ def test_the_interval_is_the_same_again_and_a_constant_has_none() -> None:
     groups = np.stack([np.random.default_rng(1).normal(size=8), np.ones(8)], axis=1)
     assert bootstrap(groups, mean, seed=5) == bootstrap(groups, mean, seed=5)
     low, high = bootstrap(np.array([[2.0, 1.0]] * 5), mean)
-    assert low == high == [2.0]
+    assert [*low, *high] == pytest.approx([2.0, 2.0], rel=1e-12)
 
 
-@pytest.mark.parametrize("n", [5, 8])
+@pytest.mark.parametrize("n", [3, 4, 5, 6, 8])
 def test_coverage_of_the_mean_of_few_normal_groups(n: int) -> None:
-    """500 seeded samples; the plain percentile interval would hold the mean in about 84 and 89 % of them.
-
-    At a true coverage of 93 to 96 % the count's standard deviation is about 1 %, so 0.90 to 0.985 is four of them out.
-    """
+    """500 seeded samples; at a true coverage of 93 to 96 %, 0.90 to 0.985 is more than two standard deviations out."""
     random = np.random.default_rng(0)
     held = 0
     for _ in range(500):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from processes import poll_until
 from simulated_power import rapl_tree, replace_text
 
+from tinyscene.runtime.energy import rapl
 from tinyscene.runtime.energy.rapl import RaplMeter, domains, unwrap
 from tinyscene.runtime.energy.sampler import Sampler
 from tinyscene.runtime.errors import UnavailableError
@@ -87,14 +88,14 @@ def test_a_machine_without_counters_and_a_counter_for_root_only(
     counter = root / "class" / "powercap" / "intel-rapl:0" / "energy_uj"
     counter.chmod(0)
     if os.geteuid() == 0:  # root reads whatever it likes: say no in its place
-        read_text = Path.read_text
+        read_text = rapl.read_text
 
-        def refuse(self: Path, *args: object, **kwargs: object) -> str:
-            if self == counter:
+        def refuse(path: Path) -> str:
+            if path == counter:
                 raise PermissionError(13, "Permission denied")
-            return read_text(self, *args, **kwargs)  # type: ignore[arg-type]
+            return read_text(path)
 
-        monkeypatch.setattr(Path, "read_text", refuse)
+        monkeypatch.setattr(rapl, "read_text", refuse)
     with pytest.raises(UnavailableError, match=r"root only: run `sudo chmod a\+r .*udev rule"):
         meter.start()
 
