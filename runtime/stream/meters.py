@@ -62,8 +62,8 @@ class Histogram:
 class Meters:
     """The meters of one stream.
 
-    With `warm_up` the first so many passes of each stage are kept apart, in `warm_up_ms`: they fill caches and make the
-    engine prepare itself, and would be the maximum of everything.
+    The first `warm_up` passes of each stage are kept apart, in `warm_up_ms`: they fill caches and make the engine
+    prepare itself, and would be the maximum of everything. It may be set until the first of them.
     """
 
     #: In the order data flows. "features" is per frame, the last three per decision; "latency" is from the arrival of
@@ -79,7 +79,7 @@ class Meters:
         self.dropped_samples = 0
         self.audio_s = 0.0
         self.busy_s = 0.0
-        self._warm_up = warm_up
+        self.warm_up = warm_up
         self._began = read_usage()
 
     @contextmanager
@@ -103,7 +103,7 @@ class Meters:
     def _count(self, stage: str, duration_s: float, count: int = 1) -> bool:
         """Count what is past the warm-up; returns whether it was."""
         first = self.warm_up_ms[stage]
-        if len(first) < self._warm_up:
+        if len(first) < self.warm_up:
             first.append(1e3 * duration_s)
             return False
         self.stages[stage].record(duration_s, count)

@@ -35,13 +35,13 @@ def test_what_is_not_ours_is_the_others() -> None:
 
 
 def test_this_process_is_seen_to_work() -> None:
-    before = read_usage()
+    before, start_s = read_usage(), time.process_time()
     # Process time, not the clock: a busy machine may give this process a small part of it.
-    while time.process_time() < before.cpu_s + 0.1:
+    while time.process_time() < start_s + 0.2:
         pass
     load = load_between(before, read_usage())
-    assert load.cpu_share * load.wall_s == pytest.approx(0.1, abs=0.09)
-    assert 0 < load.cpu_share <= load.cores + 0.5
+    assert load.cpu_share * load.wall_s == pytest.approx(0.2, abs=0.03)  # in ticks of 10 ms
+    assert load.cores >= 1
 
 
 def test_memory_in_bytes(tmp_path: Path) -> None:
