@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -13,12 +13,12 @@ import pytest
 import soundfile
 from processes import json_lines
 
+from tinyscene.runtime import verbs_bench
 from tinyscene.runtime.bench.results import read_results
 from tinyscene.runtime.bench.runner import RunSettings, hops, run_engine
 from tinyscene.runtime.bundle import Bundle
 from tinyscene.runtime.cli import main
 from tinyscene.runtime.energy.result import EnergyResult, Figure, Overhead
-from tinyscene.runtime.engines import catalogue
 from tinyscene.runtime.errors import InputError, UnavailableError
 from tinyscene.runtime.machine.state import MachineState
 from tinyscene.runtime.machine.throttle import Throttle
@@ -142,20 +142,11 @@ def test_a_child_that_dies_is_an_error_with_its_last_words(bundle: Bundle, monke
         run_engine(bundle, SHORT)
 
 
-@dataclass(frozen=True)
-class Choice:
-    """What the catalogue says of an engine."""
-
-    name: str
-    available: bool
-    why: str
-
-
 def test_the_verb_end_to_end(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    choices = [Choice("litert", True, ""), Choice("coral", False, "no Edge TPU is plugged in")]
-    monkeypatch.setattr(catalogue, "engine_choices", lambda bundle: choices, raising=False)
+    found = (["litert"], [("coral", "no Edge TPU is plugged in")])
+    monkeypatch.setattr(verbs_bench, "_engines", lambda bundle, wanted: found)
     file = tmp_path / "bench.jsonl"
     command = ["bench", str(bundle.path), "--seconds", "0.1", "--no-rows", "--starts", "1", "--out", str(file)]
     assert main([*command, "--listen-s", "1.6", "--hop-ms", "125"]) == 0
