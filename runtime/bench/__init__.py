@@ -1,5 +1,5 @@
 """What `tinyscene bench` measures.
 
-`rows` times each part by itself. A live run is made by `runner`, in a `child` process that listens to a `loop` of sound;
-`report` prints it, `results` keeps it, and `hardware` makes a table of what many machines kept.
+`rows` times each part by itself. A live run is made by `runner`, in a `child` process that listens to a `loop` of
+sound; `report` prints it, `results` keeps it, and `hardware` makes a table of what many machines kept.
 """
