@@ -22,7 +22,9 @@ def _bench_arguments(parser: argparse.ArgumentParser) -> None:
         "bundle", nargs="?", type=Path, help=f"bundle to time (default: {DEFAULT_BUNDLE} when it exists)"
     )
     parser.add_argument(
-        "--clip", type=Path, help="audio file: rows use its first second, live runs all (default: a generated sound)"
+        "--clip",
+        type=Path,
+        help="audio file: rows use its first second, live runs its first minute (default: generated)",
     )
     parser.add_argument("--threads", type=int, default=1, help="threads of each engine")
     live = parser.add_argument_group("live runs")
@@ -55,6 +57,8 @@ def _bench(arguments: argparse.Namespace, output: Output) -> int:
     if not (math.isfinite(listen_s) and listen_s >= 0):
         raise InputError(f"a live run of {listen_s} s, expected 0 or more: set --listen-s")
     open_battery(arguments)  # a mistake in it is told before minutes of measuring
+    if arguments.energy_marks is not None and arguments.engine == "all":
+        raise InputError("--energy-marks holds the blocks of one engine: name it with --engine")
     failed = False
     if arguments.rows:
         _rows(on, arguments, output)

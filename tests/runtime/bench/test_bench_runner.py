@@ -188,3 +188,8 @@ def test_nothing_is_written_when_nobody_wants_it(
     assert list(tmp_path.iterdir()) == []
     assert main([*command, "--engine", "nonsense", "--out", "-"]) == 2
     assert "unknown engine 'nonsense'" in capsys.readouterr().err
+
+
+def test_marks_are_of_one_engine(bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", str(bundle.path), "--meter", "csv:log.csv", "--energy-marks", str(tmp_path / "marks")]) == 2
+    assert "name it with --engine" in capsys.readouterr().err
