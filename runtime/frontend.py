@@ -7,6 +7,7 @@ pre-emphasised samples k * hop - win/2 ... k * hop + win/2 - 1, and a stream is 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -63,12 +64,8 @@ class StreamingLogMel:
 
     def push(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """Take in samples, float (n,) with n >= 0, and return the frames they complete, float32 (n_mels, k)."""
-        samples = _checked(samples)
         complete: list[NDArray[np.float32]] = []
-        for start in range(0, len(samples), _BLOCK):
-            self._take_in(samples[start : start + _BLOCK])
-            if self._primed:
-                self._emit(complete, self._frames_until(self._origin + self._stop))
+        self.push_into(samples, self._appended_to(complete))
         return self._stack(complete)
 
     def flush(self) -> NDArray[np.float32]:
@@ -76,22 +73,50 @@ class StreamingLogMel:
 
         Raises `InputError` when the clip was too short to reflect (under half a window).
         """
+        complete: list[NDArray[np.float32]] = []
+        self.flush_into(self._appended_to(complete))
+        return self._stack(complete)
+
+    def push_into(self, samples: NDArray[np.float32], place: Callable[[int], NDArray[np.float32]]) -> int:
+        """As `push`, with each frame computed where it is kept; returns how many there are.
+
+        `place(k)`, called for every `_BLOCK` samples that complete frames, gives the room for the next k frames,
+        float32 (k, n_mels).
+        """
+        samples = _checked(samples)
+        first = self._frame
+        for start in range(0, len(samples), _BLOCK):
+            self._take_in(samples[start : start + _BLOCK])
+            if self._primed:
+                self._emit(place, self._frames_until(self._origin + self._stop))
+        return self._frame - first
+
+    def flush_into(self, place: Callable[[int], NDArray[np.float32]]) -> int:
+        """As `flush`, with each frame computed where it is kept; returns how many there are."""
         half, length = self._half, self._origin + self._stop - self._half
         if not self._primed:
             received = 0 if self._last is None else length + 1
             self.reset()
             raise InputError(f"a clip of {received} samples is too short: the front end needs at least {half + 2}")
-        complete: list[NDArray[np.float32]] = []
         until = 1 + length // self.spec.hop_length
-        if until > self._frame:
+        count = max(0, until - self._frame)
+        if count:
             # Past the end come y[m-2], y[m-3], ... y[m-1-half], all of them still in the buffer: the next frame is
             # centred on y[m] at most, and what is kept begins one sample before its window.
             signal, stop = self._signal, self._stop
             self._signal = np.concatenate([signal[:stop], signal[stop - 1 - half : stop - 1][::-1]])
-            self._emit(complete, until)
+            self._emit(place, until)
             self._signal = signal
         self.reset()
-        return self._stack(complete)
+        return count
+
+    def skip_silence(self, frames: int) -> None:
+        """Go on as if so many frames' worth of zeros had been pushed, without computing their frames.
+
+        Only where the last `win_length` + `hop_length` samples pushed were zeros: then what is kept stays as it is.
+        """
+        self._frame += frames
+        self._origin += frames * self.spec.hop_length
 
     def _take_in(self, samples: NDArray[np.float32]) -> None:
         """Append the pre-emphasis of `samples`: y[n] = x[n+1] - preemphasis * x[n]."""
@@ -123,16 +148,21 @@ class StreamingLogMel:
         """Frames whose last sample lies before `position` of the padded signal."""
         return max(0, (position - self.spec.win_length) // self.spec.hop_length + 1)
 
-    def _emit(self, complete: list[NDArray[np.float32]], until: int) -> None:
-        """Append the frames from the next one up to `until`, as rows (k, n_mels)."""
+    def _emit(self, place: Callable[[int], NDArray[np.float32]], until: int) -> None:
+        """Compute the frames from the next one up to `until`, as rows (k, n_mels)."""
         if until <= self._frame:
             return
-        rows = np.empty((until - self._frame, self.spec.n_mels), np.float32)
-        for row in rows:
+        for row in place(until - self._frame):
             start = self._frame * self.spec.hop_length - self._origin
             self._mel(self._signal[start : start + self.spec.win_length], row)
             self._frame += 1
-        complete.append(rows)
+
+    def _appended_to(self, complete: list[NDArray[np.float32]]) -> Callable[[int], NDArray[np.float32]]:
+        def place(count: int) -> NDArray[np.float32]:
+            complete.append(np.empty((count, self.spec.n_mels), np.float32))
+            return complete[-1]
+
+        return place
 
     def _stack(self, complete: list[NDArray[np.float32]]) -> NDArray[np.float32]:
         if not complete:

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager, closing, nullcontext
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .cli import Verb
 from .default_bundle import DEFAULT_BUNDLE, bundle_path
 from .errors import InputError
+from .events.options import add_arguments as add_events
+from .live.options import add_arguments as add_live
 from .output import Output, format_table
 from .sources.options import add_arguments as add_source
 from .sources.options import open_source
 
 if TYPE_CHECKING:
-    from .bundle import Bundle
-    from .live.terminal import LiveView
-    from .sources.source import Source
-    from .stream.stream import Decision, SceneStream
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from .events.event import Event
+    from .stream.decision import Decision
+    from .stream.listener import Listened
+    from .stream.meters import Meters
+    from .stream.stream import SceneStream
 
 
 def _listen_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,18 +43,24 @@ def _listen_arguments(parser: argparse.ArgumentParser) -> None:
     decision.add_argument("--smoothing-s", type=float, default=2.0, help="time constant or length of the average")
     decision.add_argument("--enter", type=float, default=0.5, help="probability at which a scene is taken")
     decision.add_argument("--leave", type=float, default=0.35, help="probability under which it is given up")
+    decision.add_argument("--changes", action="store_true", help="print what changes instead of every decision")
     engine = parser.add_argument_group("engine")
     engine.add_argument("--engine", default="litert", help="litert, or native: the generated C, compiled here once")
     engine.add_argument("--kernels", choices=("default", "reference"), default="default", help="LiteRT's kernels")
     engine.add_argument("--threads", type=int, default=1, help="threads of the engine")
-    engine.add_argument("--plain", action="store_true", help="print lines even on a terminal")
+    add_live(parser)
+    add_events(parser)
 
 
 def _listen(arguments: argparse.Namespace, output: Output) -> int:
     from .bundle import load_bundle
     from .engines.catalogue import open_named_engine
+    from .events.options import open_sinks
+    from .events.systemd import watched
+    from .live.options import open_observers
+    from .stream.listener import listen
     from .stream.smoothing import Thresholds
-    from .stream.stream import SceneStream, StreamSettings, decisions
+    from .stream.stream import SceneStream, StreamSettings
 
     if arguments.duration_s is not None and not (math.isfinite(arguments.duration_s) and arguments.duration_s > 0):
         raise InputError(f"duration is {arguments.duration_s} s, expected more than 0: set --duration-s")
@@ -62,64 +74,127 @@ def _listen(arguments: argparse.Namespace, output: Output) -> int:
     engine = open_named_engine(bundle, arguments.engine, arguments.kernels, arguments.threads)
     source = open_source(arguments, bundle.frontend.sample_rate_hz, output.log)
     stream = SceneStream(bundle.frontend, bundle.labels, engine, source.sample_rate_hz, settings)
+    observers = open_observers(arguments, bundle, source.name, stream, output)
+    if not observers or arguments.plain or output.as_json:
+        observers.append(Lines(output, arguments.changes))
+    sinks = open_sinks(arguments, bundle.name, bundle.labels, output.log)
     output.log(
         f"{bundle.path}: listening to {source.name} at {source.sample_rate_hz} Hz, one decision every "
-        f"{1e3 * stream.hop_frames * bundle.frontend.hop_s:g} ms"
+        f"{1e3 * stream.hop_s:g} ms"
     )
-    live = sys.stdout.isatty() and not arguments.plain and not output.as_json
-    interrupted = False
-    with _view(bundle, source, live) as view, closing(decisions(source, stream, arguments.duration_s)) as heard:
-        show: Callable[[Decision], None]
-        show = _print_decision(output) if view is None else lambda decision: view.update(decision, stream.meters)
-        try:
-            for decision in heard:
-                show(decision)
-        except KeyboardInterrupt:
-            interrupted = True  # the usual way to stop listening
-    _print_summary(stream, output, interrupted)
+    about = {"bundle": bundle.name, "engine": engine.name}
+    # A service manager asks with SIGTERM for what a person asks with Ctrl-C.
+    with _terminated_as_interrupted():
+        ended = listen(watched(source), stream, observers, sinks, arguments.duration_s, about=about, log=output.log)
+    for sink in sinks:
+        if sink.undelivered:
+            output.log(f"{sink.name}: {sink.undelivered:,} events were not delivered")
+    _print_summary(stream, ended, source.losses, output)
     return 0
 
 
-def _view(bundle: Bundle, source: Source, live: bool) -> AbstractContextManager[LiveView | None]:
-    if not live:
-        return nullcontext(None)
-    from .live.terminal import LiveView
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
 
-    return LiveView(f"{bundle.name} - {source.name}", bundle.labels)
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
-def _print_decision(output: Output) -> Callable[[Decision], None]:
-    def show(decision: Decision) -> None:
+class Lines:
+    """An observer that prints: every decision, or with `changes` only what is new, and always what went wrong."""
+
+    #: Of the events, those that no decision shows.
+    TROUBLE = ("audio_lost", "source_down", "source_up", "throttled")
+
+    def __init__(self, output: Output, changes: bool) -> None:
+        self._output, self._changes = output, changes
+
+    def frames(self, frames: NDArray[np.float32]) -> None:
+        """Not printed."""
+
+    def decision(self, decision: Decision, meters: Meters) -> None:
+        """A line a decision."""
+        if self._changes:
+            return
+        from .stream.decision import SCHEMA
+
         dropped = f"  dropped {decision.dropped_samples:,} samples" if decision.dropped_samples else ""
         name = decision.scene or f"{decision.top}?"
-        output.record(
-            "tinyscene.decision/1",
+        self._record(
+            SCHEMA,
             f"{decision.t_s:9.2f} s  {name:<20} {decision.probability:4.2f}  {decision.state:<9} "
             f"{decision.latency_ms:6.1f} ms{dropped}",
             **vars(decision),
         )
 
-    return show
+    def event(self, event: Event) -> None:
+        """A line an event."""
+        if not self._changes and event.kind not in self.TROUBLE:
+            return
+        fields = event.to_dict()
+        schema = fields.pop("schema")
+        self._record(schema, f"{event.t_s:9.2f} s  {_in_words(event)}", **fields)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _record(self, schema: str, text: str, **fields: Any) -> None:
+        try:
+            self._output.record(schema, text, **fields)
+        except BrokenPipeError as error:  # the reader of our stdout went away
+            from .stream.observer import StopListening
+
+            raise StopListening from error
 
 
-def _print_summary(stream: SceneStream, output: Output, interrupted: bool) -> None:
+def _in_words(event: Event) -> str:
+    data = event.data
+    if event.kind == "audio_lost":
+        return f"lost {data['duration_s']:.3f} s of audio ({data['cause']}), {data['total_samples']:,} samples so far"
+    if event.kind == "scene":
+        return f"{data['scene']} ({data['probability']:.2f}), before: {data['previous'] or 'unsure'}"
+    if event.kind == "unsure":
+        return f"unsure, before: {data['previous']}; likeliest {data['top']} ({data['probability']:.2f})"
+    if event.kind == "source_down":
+        return f"no audio: {data['reason']}"
+    if event.kind == "source_up":
+        return f"audio again after {data['after_s']:.1f} s"
+    if event.kind == "throttled":
+        return f"the machine slows itself down: {', '.join(data['flags'])}"
+    return event.kind
+
+
+def _print_summary(stream: SceneStream, ended: Listened, losses: Mapping[str, int], output: Output) -> None:
+    from .stream.share import cpu_split
+
     meters = stream.meters
     stages = meters.summary()
-    rows = [
-        [name, int(stage["count"]), stage["p50_ms"], stage["p95_ms"], stage["p99_ms"], stage["max_ms"]]
-        for name, stage in stages.items()
-    ]
-    table = format_table(["stage", "count", "p50 ms", "p95 ms", "p99 ms", "max ms"], rows)
+    columns = ("p50_ms", "p90_ms", "p99_ms", "max_ms")
+    rows = [[name, int(stage["count"]), *(stage[column] for column in columns)] for name, stage in stages.items()]
+    table = format_table(["stage", "count", "p50 ms", "p90 ms", "p99 ms", "max ms"], rows)
+    cpu, lost = cpu_split(meters, stream.time_s), ", ".join(f"{name} {n:,}" for name, n in losses.items() if n)
+    percent = ", ".join(f"{name} {100 * share:.2f}" for name, share in cpu.parts.items())
     output.record(
         "tinyscene.listen_summary/1",
-        f"\n{table}\n\n{meters.audio_s:.2f} s of audio, {int(stages['latency']['count'])} decisions, "
-        f"{meters.dropped_samples:,} samples dropped, load {100 * meters.real_time_factor:.2f} % of one core",
+        f"\n{table}\n\n{meters.audio_s:.2f} s of audio, {ended.decisions} decisions, "
+        f"{meters.dropped_samples:,} samples dropped{f' ({lost})' if lost else ''}, {meters.deadline_misses} decisions "
+        f"late\nCPU {100 * cpu.total:.2f} % of one core: {percent}",
         audio_s=meters.audio_s,
-        decisions=int(stages["latency"]["count"]),
+        decisions=ended.decisions,
         dropped_samples=meters.dropped_samples,
+        losses=dict(losses),
+        deadline_misses=meters.deadline_misses,
         real_time_factor=meters.real_time_factor,
-        hop_ms=1e3 * stream.hop_frames * stream.spec.hop_s,
-        interrupted=interrupted,
+        cpu_share=cpu.total,
+        cpu_parts=cpu.parts,
+        observer_errors=ended.observer_errors,
+        hop_ms=1e3 * stream.hop_s,
+        interrupted=ended.interrupted,
         stages=stages,
     )
 

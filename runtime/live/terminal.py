@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from types import TracebackType
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from ..events.event import Event
+from ..stream.decision import Decision
 from ..stream.meters import Meters
-from ..stream.stream import Decision
 
 #: Redraws a second at most; decisions may come faster than a terminal (over ssh) can take.
 REFRESH_HZ = 10.0
@@ -22,7 +24,7 @@ _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
 class LiveView:
-    """Redraws one place of the terminal with the latest decision; use it as a context manager."""
+    """An observer that redraws one place of the terminal with the latest decision."""
 
     def __init__(self, title: str, labels: tuple[str, ...], console: Console | None = None) -> None:
         self._title, self._labels = title, labels
@@ -33,19 +35,24 @@ class LiveView:
         )
         self._drawn_s = float("-inf")
         self._latest: RenderableType | None = None
-
-    def __enter__(self) -> LiveView:
         self._live.start(refresh=True)
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def frames(self, frames: NDArray[np.float32]) -> None:
+        """Not shown."""
+
+    def event(self, event: Event) -> None:
+        """A source that is away is shown until it is back."""
+        if event.kind == "source_down":
+            away = Text(f"no audio: {event.data['reason']}", style="bold red")
+            self._live.update(Panel(away, title=self._title, title_align="left"), refresh=True)
+
+    def close(self) -> None:
+        """Leave the last decision on the screen."""
         if self._latest is not None:
             self._live.update(self._latest, refresh=True)
         self._live.stop()
 
-    def update(self, decision: Decision, meters: Meters) -> None:
+    def decision(self, decision: Decision, meters: Meters) -> None:
         """Show `decision`, unless the last redraw was less than 1 / `REFRESH_HZ` s ago."""
         now = time.perf_counter()
         if now - self._drawn_s >= 1 / REFRESH_HZ:
@@ -66,7 +73,7 @@ class LiveView:
 def headline(decision: Decision) -> Text:
     """The scene decided on, or the likeliest one with a question mark."""
     if decision.scene is None:
-        return Text.assemble((f"{decision.top}?", "bold yellow"), (f"   uncertain at {decision.t_s:.2f} s", "dim"))
+        return Text.assemble((f"{decision.top}?", "bold yellow"), (f"   unsure at {decision.t_s:.2f} s", "dim"))
     return Text.assemble((decision.scene, "bold green"), (f"   {decision.state} at {decision.t_s:.2f} s", "dim"))
 
 
@@ -88,7 +95,7 @@ def footer(decision: Decision, meters: Meters) -> Text:
     dropped = f"dropped {decision.dropped_samples:,}"
     return Text.assemble(
         (f"level {decision.level_dbfs:.0f} dBFS   ", "dim"),
-        (f"latency p50 {latency.p50_ms:.1f} p95 {latency.p95_ms:.1f} ms   ", "dim"),
+        (f"latency p50 {latency.p50_ms:.1f} p99 {latency.p99_ms:.1f} ms   ", "dim"),
         (f"load {100 * meters.real_time_factor:.1f} %   ", "dim"),
         (dropped, "bold red" if decision.dropped_samples else "dim"),
     )

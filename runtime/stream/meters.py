@@ -79,6 +79,7 @@ class Meters:
         self.dropped_samples = 0
         self.audio_s = 0.0
         self.busy_s = 0.0
+        self.spent_s = dict.fromkeys(self.STAGES, 0.0)  # what `busy_s` is made of
         self.warm_up = warm_up
         self._began = read_usage()
 
@@ -92,6 +93,7 @@ class Meters:
     def record(self, stage: str, duration_s: float, count: int = 1) -> None:
         """Record `count` passes of `stage` that took `duration_s` in all."""
         self.busy_s += duration_s
+        self.spent_s[stage] += duration_s
         if count:
             self._count(stage, duration_s / count, count)
 

@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from tinyscene.runtime.live import terminal as view
+from tinyscene.runtime.stream.decision import Decision
 from tinyscene.runtime.stream.meters import Meters
-from tinyscene.runtime.stream.stream import Decision
 
 LABELS = ("airport", "bus", "park")
 
@@ -19,13 +19,14 @@ def decision(scene: str | None = "bus", dropped: int = 0, bus: float = 0.75) -> 
     return Decision(
         t_s=12.5,
         scene=scene,
-        state="uncertain" if scene is None else "held",
+        state="unsure" if scene is None else "held",
         top="bus",
         probability=bus,
         probabilities={"airport": 1 - bus, "bus": bus, "park": 0.0},
         latency_ms=3.2,
         dropped_samples=dropped,
         level_dbfs=-31.4,
+        lost_share=0.0,
     )
 
 
@@ -36,9 +37,10 @@ def draw(*shown: Decision, width: int = 80) -> str:
     meters.audio_s, meters.busy_s = 10.0, 0.25
     file = io.StringIO()
     console = Console(file=file, force_terminal=True, width=width, height=30, color_system=None)
-    with view.LiveView("bands - mic", LABELS, console) as live:
-        for each in shown:
-            live.update(each, meters)
+    live = view.LiveView("bands - mic", LABELS, console)
+    for each in shown:
+        live.decision(each, meters)
+    live.close()
     return re.split(r"(?=╭)", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", file.getvalue()))[-1]
 
 
@@ -48,7 +50,7 @@ def test_shows_decision_bars_latency_load_and_level() -> None:
     assert re.search(r"│ bus   held at 12\.50 s", text)
     order = [re.search(rf"│ {label} .*{value}", text) for label, value in (("airport", "0.25"), ("bus", "0.75"))]
     assert all(order)
-    assert re.search(r"level -31 dBFS +latency p50 3\.2 p95 3\.2 ms +load 2\.5 % +dropped 0", text)
+    assert re.search(r"level -31 dBFS +latency p50 3\.2 p99 3\.2 ms +load 2\.5 % +dropped 0", text)
 
 
 @pytest.mark.parametrize("bus", [0.0, 0.01, 0.5, 0.75, 0.99, 1.0])
@@ -61,8 +63,8 @@ def test_bars_are_as_long_as_their_probabilities(bus: float) -> None:
     assert eighths == round(bus * 8 * view.BAR_WIDTH)
 
 
-def test_an_uncertain_decision_shows_the_likeliest_with_a_question_mark() -> None:
-    assert re.search(r"│ bus\?   uncertain at 12\.50 s", draw(decision(scene=None)))
+def test_an_unsure_decision_shows_the_likeliest_with_a_question_mark() -> None:
+    assert re.search(r"│ bus\?   unsure at 12\.50 s", draw(decision(scene=None)))
 
 
 def test_losses_are_shown() -> None:

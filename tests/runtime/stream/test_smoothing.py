@@ -70,7 +70,7 @@ def test_impossible_lengths_are_refused(kind: type[ExponentialAverage] | type[Mo
 def test_hysteresis_through_a_change_of_scene() -> None:
     hysteresis = Hysteresis(Thresholds(enter=0.6, leave=0.4))
     story = [
-        ([0.5, 0.5], None, "uncertain"),  # nothing reaches `enter` yet
+        ([0.5, 0.5], None, "unsure"),  # nothing reaches `enter` yet
         ([0.6, 0.4], 0, "entered"),
         ([0.45, 0.55], 0, "held"),  # the other is likelier, but not certain
         ([0.41, 0.59], 0, "held"),
@@ -85,8 +85,8 @@ def test_hysteresis_through_a_change_of_scene() -> None:
 def test_a_scene_under_leave_is_given_up_for_nothing_better() -> None:
     hysteresis = Hysteresis(Thresholds(enter=0.5, leave=0.35))
     assert hysteresis.update(np.array([0.6, 0.2, 0.2])) == "entered"
-    assert hysteresis.update(np.array([0.34, 0.33, 0.33])) == "uncertain"
-    assert hysteresis.update(np.array([0.45, 0.35, 0.2])) == "uncertain"  # above leave is not enough to come back
+    assert hysteresis.update(np.array([0.34, 0.33, 0.33])) == "unsure"
+    assert hysteresis.update(np.array([0.45, 0.35, 0.2])) == "unsure"  # above leave is not enough to come back
     assert hysteresis.scene is None
 
 
@@ -99,7 +99,7 @@ def test_hysteresis_keeps_its_promises(series: list[list[float]], one: float, ot
         state = hysteresis.update(probabilities)
         scene = hysteresis.scene
         if scene is None:
-            assert state == "uncertain"
+            assert state == "unsure"
             assert probabilities.max() < thresholds.enter
         elif scene == before:
             assert state == "held"
