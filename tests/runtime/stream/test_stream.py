@@ -196,7 +196,7 @@ def test_lost_samples_are_told_and_move_the_time() -> None:
     assert said[-1].t_s == pytest.approx(4.25)
     times = [decision.t_s for decision in said]
     steps = np.diff(times)
-    # Samples 16,000 to 17,999 are lost. The frames of a window see 4,101 samples, 100 before its own 4,000 and one after
+    # Samples 16,000 to 17,999 are lost. The frames of a window see 4,101 samples, 100 before its own 4,000, one after
     # (the last is centred 100 before their end): of the window that ends at 2.05 s 401 are lost, of the next one a
     # fifth. That of 2.75 s sees 100 lost ones, that of 2.7 s 500.
     assert steps.max() == pytest.approx(0.7)
