@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -18,24 +20,44 @@ from .engine import TensorDetails, check_contract
 Kernels = Literal["default", "reference"]
 
 
+#: Packages that carry the interpreter, the better kept one first.
+Package = Literal["ai_edge_litert", "tflite_runtime"]
+
+
+@dataclass(frozen=True)
+class Delegate:
+    """An accelerator's shared library, with the options it is started with."""
+
+    library: str
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
 class LiteRTEngine:
     """The int8 network of a .tflite file in LiteRT (ai-edge-litert, or tflite-runtime where that is all there is)."""
 
     def __init__(
-        self, model: Path, kernels: Kernels = "default", threads: int = 1, content: bytes | None = None
+        self,
+        model: Path,
+        kernels: Kernels = "default",
+        threads: int = 1,
+        content: bytes | None = None,
+        *,
+        package: Package | None = None,
+        delegate: Delegate | None = None,
     ) -> None:
-        """Load `model`, or `content` in its place.
+        """Load `model`, or `content` in its place, by the interpreter of `package` (default: the first there is).
 
-        Raises `InputError` for a file that is missing, damaged or no int8 classifier of one input and one output,
+        `delegate` is an accelerator's library, which then runs what it can of the network. Raises `InputError` for a
+        file that is missing, damaged or no int8 classifier of one input and one output,
         `UnavailableError` when no interpreter is installed.
         """
         if kernels not in get_args(Kernels):
             raise InputError(f"unknown kernels {kernels!r}, expected one of {', '.join(get_args(Kernels))}")
         if threads < 1:
             raise InputError(f"threads is {threads}, expected at least 1")
-        self.name = f"LiteRT {kernels}"
+        self.name = f"LiteRT {kernels}" if package != "tflite_runtime" else f"tflite-runtime {kernels}"
         self.model = model
-        self._interpreter = _interpreter(model, kernels, threads, content)
+        self._interpreter = _interpreter(model, kernels, threads, content, package, delegate)
         self.input = self._details(self._interpreter.get_input_details(), "input")
         self.output = self._details(self._interpreter.get_output_details(), "output")
         if len(self.input.shape) != 4 or self.input.shape[0] != 1 or self.input.shape[3] != 1:
@@ -76,23 +98,37 @@ class LiteRTEngine:
         return TensorDetails(details["name"], shape, float(scales[0]), int(zero_points[0]))
 
 
-def open_engine(bundle: Bundle, kernels: Kernels = "default", threads: int = 1) -> LiteRTEngine:
+def open_engine(
+    bundle: Bundle, kernels: Kernels = "default", threads: int = 1, package: Package | None = None
+) -> LiteRTEngine:
     """The engine of `bundle`'s model.tflite, refused when the model does not keep the bundle's contract.
 
     Raises `InputError` that names the field in which the model differs from the front end, the labels or the
     quantisation, and `UnavailableError` when no interpreter is installed.
     """
-    engine = LiteRTEngine(bundle.file("model.tflite"), kernels, threads)
+    engine = LiteRTEngine(bundle.file("model.tflite"), kernels, threads, package=package)
     check_contract(bundle, engine.model, engine.input, engine.output)
     return engine
 
 
-def _interpreter(model: Path, kernels: Kernels, threads: int, content: bytes | None) -> Any:
+def _interpreter(
+    model: Path,
+    kernels: Kernels,
+    threads: int,
+    content: bytes | None,
+    package: Package | None,
+    delegate: Delegate | None,
+) -> Any:
     """An interpreter with its tensors allocated; its bindings are untyped."""
     if not model.is_file():
         raise InputError(f"no model at {model}: make one with `tinyscene export`")
-    module = _litert()
+    module = interpreter_module(package)
     options: dict[str, Any] = {"num_threads": threads}
+    if delegate is not None:
+        try:
+            options["experimental_delegates"] = [module.load_delegate(delegate.library, dict(delegate.options))]
+        except (ValueError, OSError) as error:
+            raise UnavailableError(f"{delegate.library} does not start ({error or 'no reason given'})") from error
     if kernels == "reference":
         options["experimental_op_resolver_type"] = module.OpResolverType.BUILTIN_REF
     try:
@@ -107,15 +143,22 @@ def _interpreter(model: Path, kernels: Kernels, threads: int, content: bytes | N
     return interpreter
 
 
-def _litert() -> Any:
-    try:
-        from ai_edge_litert import interpreter
-    except ImportError as first:
+def interpreter_module(package: Package | None = None) -> Any:
+    """The Python module of an interpreter; raises `UnavailableError` with the line that installs it."""
+    tried: list[ImportError] = []
+    for name in (package,) if package else get_args(Package):
         try:
-            from tflite_runtime import interpreter
-        except ImportError:
-            raise UnavailableError(
-                f"no TFLite interpreter can be imported ({first}): run `pip install ai-edge-litert` "
-                "(on a 32-bit Raspberry Pi: `pip install tflite-runtime 'numpy<2'`)"
-            ) from first
-    return interpreter
+            return importlib.import_module(f"{name}.interpreter")
+        except ImportError as error:
+            tried.append(error)
+    # tflite-runtime was built against numpy 1: beside numpy 2 it is there and cannot be imported.
+    install = {
+        "ai_edge_litert": "pip install ai-edge-litert",
+        "tflite_runtime": "pip install tflite-runtime 'numpy<2'",
+    }
+    if package:
+        raise UnavailableError(f"{package} cannot be imported ({tried[0]}): run `{install[package]}`") from tried[0]
+    raise UnavailableError(
+        f"no TFLite interpreter can be imported ({tried[0]}): run `{install['ai_edge_litert']}` "
+        f"(on a 32-bit Raspberry Pi: `{install['tflite_runtime']}`)"
+    ) from tried[0]

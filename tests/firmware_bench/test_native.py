@@ -218,7 +218,7 @@ def test_listen_says_what_it_always_says(bundle: Bundle, tmp_path: Path, capsys:
     for words in (["--engine", "native"], ["--kernels", "reference"]):
         assert main(["listen", str(bundle.path), "--source", str(tmp_path / "noise.wav"), "--json", *words]) == 0
         lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-        heard.append([line["probabilities"] for line in lines if line["schema"] == "tinyscene.decision/1"])
+        heard.append([line["probabilities"] for line in lines if line["schema"] == "tinyscene.decision/2"])
     assert len(heard[0]) > 5
     assert heard[0] == heard[1]
     assert main(["listen", str(bundle.path), "--source", str(tmp_path / "noise.wav"), "--engine", "natif"]) == 2

@@ -128,6 +128,6 @@ def test_a_manifest_with_other_labels_is_refused(bundle: Bundle) -> None:
 
 def test_without_an_interpreter_the_install_line_is_shown(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("ai_edge_litert", "tflite_runtime"):
-        monkeypatch.setitem(sys.modules, name, None)
+        monkeypatch.setitem(sys.modules, f"{name}.interpreter", None)
     with pytest.raises(UnavailableError, match="run `pip install ai-edge-litert`"):
         engine_module.open_engine(bundle)
