@@ -161,11 +161,13 @@ def _engines(bundle: Bundle, wanted: str) -> tuple[list[str], list[tuple[str, st
     """The engines to run, and of "all" those that do not run here with the reason."""
     if wanted != "all":
         return [wanted], []
-    from importlib.metadata import entry_points
+    import os
 
-    from .engines.catalogue import GROUP, LITERT
+    from .engines.catalogue import engine_choices
 
-    return [LITERT, *sorted(entry.name for entry in entry_points(group=GROUP))], []
+    choices = engine_choices(bundle, os.cpu_count() or 1)
+    names = [choice.name for choice in choices if choice.available]
+    return names, [(choice.name, choice.why) for choice in choices if not choice.available]
 
 
 def _machine_text(on: dict[str, Any]) -> str:
