@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import re
+import signal
 import subprocess
 from pathlib import Path
 
@@ -92,6 +93,72 @@ def test_raw_samples_through_a_pipe(bundle: Bundle, rate: int, channels: int) ->
     assert summary["audio_s"] == 4.0
     assert said[0]["top"] == "low"
     assert said[-1]["top"] != "low"
+
+
+def test_changes_alone(bundle: Bundle, recording: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--source", recording, "--changes", "--smoothing-s", 0.5)
+    assert listen(bundle.path, *options, "--json") == 0
+    *events, summary = json_lines(capsys.readouterr().out)
+    assert {event["schema"] for event in events} == {"tinyscene.event/1"}
+    assert [event["kind"] for event in events] == ["started", "scene", "scene", "stopped"]
+    assert events[0] | {"at": ""} == {
+        "schema": "tinyscene.event/1",
+        "kind": "started",
+        "t_s": 0.0,
+        "at": "",
+        "bundle": "bands",
+        "source": "low_high.flac",
+        "engine": "LiteRT default",
+        "hop_ms": 250.0,
+    }
+    assert [(event["previous"], event["scene"]) for event in events[1:3]] == [(None, "low"), ("low", "high")]
+    assert events[3]["decisions"] == summary["decisions"] == 21
+    assert listen(bundle.path, *options) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^ +1\.00 s  low \([01]\.\d\d\), before: unsure$", out, re.MULTILINE)
+    assert "entered" not in out
+
+
+def test_events_go_to_a_file_as_well(bundle: Bundle, recording: Path, tmp_path: Path) -> None:
+    assert listen(bundle.path, "--source", recording, "--events", tmp_path / "events.jsonl") == 0
+    kinds = [event["kind"] for event in json_lines((tmp_path / "events.jsonl").read_text())]
+    assert kinds[0] == "started"
+    assert kinds[-1] == "stopped"
+    assert "scene" in kinds
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_with_the_summary(bundle: Bundle, recording: Path, tmp_path: Path, signum: int) -> None:
+    """What a service manager and Ctrl-C do."""
+    events = tmp_path / "events.jsonl"
+    command = [*PROGRAM, "listen", str(bundle.path), "--source", str(recording), "--realtime", "--json"]
+    command += ["--events", str(events)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith('{"schema": "tinyscene.decision/2"')
+        process.send_signal(signum)
+        rest, error = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "Traceback" not in error
+    summary = json_lines(rest)[-1]
+    assert summary["schema"] == "tinyscene.listen_summary/1"
+    assert summary["interrupted"] is True
+    assert 1.0 <= summary["audio_s"] < 6.0
+    assert json_lines(events.read_text())[-1]["kind"] == "stopped"
+
+
+def test_the_summary_splits_the_processors_time(
+    bundle: Bundle, recording: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert listen(bundle.path, "--source", recording, "--json") == 0
+    summary = json_lines(capsys.readouterr().out)[-1]
+    parts = summary["cpu_parts"]
+    assert list(parts) == ["resample", "features", "engine", "smoothing", "rest"]
+    # The parts are timed by the wall clock: on a busy machine they may exceed what the process was given.
+    assert sum(parts.values()) >= summary["cpu_share"] * (1 - 1e-9) > 0
+    assert summary["observer_errors"] == 0
+    assert listen(bundle.path, "--source", recording) == 0
+    assert re.search(r"^CPU \d+\.\d\d % of one core: resample \d", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_a_closed_reader_is_no_crash(bundle: Bundle, recording: Path) -> None:

@@ -67,6 +67,52 @@ def test_impossible_lengths_are_refused(kind: type[ExponentialAverage] | type[Mo
         kind(length_s, 0.25)
 
 
+@given(st.integers(0, 40))
+def test_an_average_forgets_while_nothing_is_known(steps: int) -> None:
+    """As if as many windows had passed that count for nothing."""
+    first, second = np.array([1.0, 0.0]), np.array([0.0, 1.0])
+    average = ExponentialAverage(2.0, 0.25)
+    average.update(first)
+    average.skip(steps)
+    weights = np.array([np.exp(-0.25 / 2.0) ** (steps + 1), 1.0])
+    np.testing.assert_allclose(average.update(second), weights / weights.sum(), rtol=1e-9)
+    moving = MovingAverage(2.0, 0.25)
+    moving.update(first)
+    moving.skip(steps)
+    expected = [0.5, 0.5] if steps < 7 else [0.0, 1.0]
+    np.testing.assert_allclose(moving.update(second), expected)
+
+
+@pytest.mark.parametrize("kind", [ExponentialAverage, MovingAverage])
+def test_after_a_day_of_nothing_an_average_begins_anew(kind: type[ExponentialAverage] | type[MovingAverage]) -> None:
+    average = kind(2.0, 0.25)
+    average.skip(3)  # nothing was known yet
+    average.update(np.array([1.0, 0.0]))
+    for _ in range(3):
+        average.skip(4 * 86_400)
+    assert average.update(np.array([0.25, 0.75])).tolist() == [0.25, 0.75]
+
+
+def test_another_length_holds_from_the_next_vector_on() -> None:
+    one, other = np.array([1.0, 0.0]), np.array([0.0, 1.0])
+    moving = MovingAverage(1.0, 0.25)
+    for vector in (other, one, one, one):
+        moving.update(vector)
+    moving.retime(0.5)
+    assert moving.update(other).tolist() == [0.5, 0.5]
+    moving.retime(1.0)  # what has fallen out does not come back
+    assert moving.update(other) == pytest.approx(np.array([1 / 3, 2 / 3]))
+    average = ExponentialAverage(2.0, 0.25)
+    average.update(one)
+    average.retime(0.0)
+    assert average.update(other).tolist() == [0.0, 1.0]
+    average.retime(1.0)
+    keep = np.exp(-0.25)
+    assert average.update(one) == pytest.approx(np.array([1 - keep, keep]))
+    with pytest.raises(InputError, match="smoothing over"):
+        average.retime(-1.0)
+
+
 def test_hysteresis_through_a_change_of_scene() -> None:
     hysteresis = Hysteresis(Thresholds(enter=0.6, leave=0.4))
     story = [
