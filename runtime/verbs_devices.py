@@ -14,7 +14,7 @@ def _devices_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _devices(arguments: argparse.Namespace, output: Output) -> int:
     from .errors import UnavailableError
-    from .sources.devices import input_devices
+    from .sources.recorder import input_devices
 
     devices = input_devices()
     if not devices:

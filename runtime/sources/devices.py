@@ -1,11 +1,24 @@
-"""The inputs that PortAudio offers, and how one of them is named."""
+"""The inputs of a machine, and how one of them is named, found again, and chosen when nobody chose.
+
+An index changes with every plug, and ALSA writes the card's number into the name: "USB Audio: - (hw:1,0)" may come
+back as "(hw:2,0)". So an input is followed by its name without that number, and by its host API.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InputError, UnavailableError
+
+_NUMBERING = re.compile(r"\s*\((?:plug)?hw:\d+(?:,\d+)*\)\s*$")
+
+
+def stable_name(name: str) -> str:
+    """`name` without ALSA's numbering."""
+    return _NUMBERING.sub("", name)
 
 
 @dataclass(frozen=True)
@@ -19,10 +32,19 @@ class InputDevice:
     sample_rate_hz: int
     is_default: bool
 
+    @property
+    def stable_name(self) -> str:
+        """The name without ALSA's numbering, which another order of plugging changes."""
+        return stable_name(self.name)
 
-def input_devices() -> list[InputDevice]:
-    """Every input of this machine; raises `UnavailableError` when PortAudio is missing."""
-    sounddevice = portaudio()
+    @property
+    def is_hardware(self) -> bool:
+        """Whether this is an ALSA card itself, not one of the plug-ins that stand for whatever card is there."""
+        return self.host_api == "ALSA" and _NUMBERING.search(self.name) is not None
+
+
+def query_inputs(sounddevice: Any) -> list[InputDevice]:
+    """Every input that an initialised PortAudio knows; it looks for them only once, when it is initialised."""
     apis = sounddevice.query_hostapis()
     try:
         default = sounddevice.query_devices(kind="input")["index"]
@@ -42,18 +64,12 @@ def input_devices() -> list[InputDevice]:
     ]
 
 
-def find_input(wanted: str | None) -> InputDevice:
-    """The default input, or the one with the index or (part of) the name `wanted`.
+def find_input(devices: Sequence[InputDevice], wanted: str) -> InputDevice:
+    """The one of `devices` with the index, the name or a part of the name `wanted`.
 
-    Raises `UnavailableError` when the machine has no input, `InputError` that lists the inputs when none or several
-    match.
+    Raises `InputError` that lists them when none or several match.
     """
-    devices = input_devices()
-    if not devices:
-        raise UnavailableError("this machine has no audio input: plug in a microphone, or listen to --source FILE")
-    if wanted is None:
-        return next((device for device in devices if device.is_default), devices[0])
-    exact = [device for device in devices if wanted in (str(device.index), device.name)]
+    exact = [device for device in devices if wanted in (str(device.index), device.name, device.stable_name)]
     similar = [device for device in devices if wanted.lower() in device.name.lower()]
     found = exact or similar
     if len(found) == 1:
@@ -63,9 +79,42 @@ def find_input(wanted: str | None) -> InputDevice:
     raise InputError(f"{problem} --device {wanted!r}, expected one of: {names} (`tinyscene devices` lists them)")
 
 
+def follow_input(devices: Sequence[InputDevice], name: str, host_api: str) -> InputDevice | None:
+    """The input that was called `name` at `host_api` before the machine counted its devices anew, or None.
+
+    Of two microphones of the same make, the one at the old place is taken, else the first.
+    """
+    wanted = (stable_name(name), host_api)
+    same = [device for device in devices if (device.stable_name, device.host_api) == wanted]
+    return next((device for device in same if device.name == name), same[0] if same else None)
+
+
+def default_inputs(devices: Sequence[InputDevice]) -> list[InputDevice]:
+    """The inputs to try, best first, when nobody chose.
+
+    With a single ALSA card that records, that card: it has a name to say and to follow, and on a Raspberry Pi without
+    a sound server ALSA's "default" is the HDMI output. With several, the system's default knows better. Raises
+    `UnavailableError` when there is no input.
+    """
+    if not devices:
+        raise no_input()
+    hardware = [device for device in devices if device.is_hardware]
+    default = [device for device in devices if device.is_default]
+    order = [*hardware, *default] if len(hardware) == 1 else [*default, *hardware]
+    return list(dict.fromkeys(order)) or [devices[0]]
+
+
+def no_input() -> UnavailableError:
+    """What to say when there is none."""
+    return UnavailableError("this machine has no audio input: plug in a microphone, or listen to --source FILE")
+
+
 def portaudio() -> Any:
+    """The module sounddevice; raises `UnavailableError` when it or PortAudio is missing."""
     try:
         import sounddevice
+    except ImportError as error:
+        raise UnavailableError(f"a microphone needs sounddevice ({error}): run `pip install sounddevice`") from error
     except OSError as error:  # the Python package is there, the system's library is not
         raise UnavailableError(
             f"a microphone needs the PortAudio library ({error}): run `apt-get install libportaudio2`"

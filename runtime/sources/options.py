@@ -54,7 +54,7 @@ def open_source(arguments: argparse.Namespace, bundle_rate_hz: int, log: Callabl
     if wanted == "mic":
         from .microphone import Microphone
 
-        return Microphone(arguments.device, arguments.rate, log)
+        return Microphone(arguments.device, arguments.rate, log, arguments.wait)
     if arguments.wait:
         raise InputError(f"--wait is for a microphone, but the source is {wanted}: leave it out")
     if wanted == "-":

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from band_network import band_network, write_band_bundle
-from processes import APT, VirtualMicrophone, poll_until
+from processes import APT, VirtualMicrophone
 
 from tinyscene.runtime.bundle import Bundle
 
@@ -29,12 +28,7 @@ def virtual_microphone(tmp_path: Path) -> Iterator[VirtualMicrophone]:
     # The socket's path has to stay under 108 bytes, which pytest's own folders do not promise.
     folder = Path(f"/tmp/tinyscene-{os.getpid()}-{tmp_path.name[-12:]}")
     folder.mkdir(mode=0o700)
-    script, alsa = folder / "pulse.pa", folder / "asound.conf"
-    script.write_text(
-        f"load-module module-native-protocol-unix socket={folder}/native auth-anonymous=1\n"
-        # norewinds: with rewinding the monitor lags by more than a second and loses onsets
-        "load-module module-null-sink sink_name=vmic rate=48000 channels=1 format=s16le norewinds=1\n"
-    )
+    alsa = folder / "asound.conf"
     alsa.write_text(
         "</usr/share/alsa/alsa.conf>\n"
         'pcm.vmic { type pulse device "vmic.monitor" hint { show on description "vmic" } }\n'
@@ -42,25 +36,15 @@ def virtual_microphone(tmp_path: Path) -> Iterator[VirtualMicrophone]:
     environment = {key: value for key, value in os.environ.items() if key != "DISPLAY"} | {
         "HOME": str(folder),
         "XDG_RUNTIME_DIR": str(folder),
+        "XDG_STATE_HOME": str(folder),
         "PULSE_RUNTIME_PATH": str(folder),
         "PULSE_SERVER": f"unix:{folder}/native",
         "ALSA_CONFIG_PATH": str(alsa),
     }
-    options = [
-        "-n",
-        "--daemonize=no",
-        "--exit-idle-time=-1",
-        "--disable-shm=yes",
-        "--use-pid-file=no",
-        "--log-target=stderr",
-    ]
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(["pulseaudio", *options, "-F", str(script)], env=environment, stderr=log)
-    microphone = VirtualMicrophone(environment, server)
+    microphone = VirtualMicrophone(environment, folder)
     try:
-        poll_until(lambda: subprocess.run(["pactl", "info"], env=environment, capture_output=True).returncode == 0)
+        microphone.start()
         yield microphone
     finally:
-        server.kill()
-        server.wait()
+        microphone.kill()
         shutil.rmtree(folder, ignore_errors=True)

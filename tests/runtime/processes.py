@@ -31,14 +31,52 @@ def poll_until(ready: Callable[[], bool], limit_s: float = 10.0) -> None:
 APT = "apt-get install -y --no-install-recommends libportaudio2 pulseaudio pulseaudio-utils libasound2-plugins"
 
 
-@dataclass(frozen=True)
+#: norewinds: with rewinding the monitor lags by more than a second and loses onsets.
+SINK = ("module-null-sink", "sink_name=vmic", "rate=48000", "channels=1", "format=s16le", "norewinds=1")
+
+
+@dataclass
 class VirtualMicrophone:
     """A PulseAudio server of one's own whose one microphone hears what is played to it."""
 
     environment: dict[str, str]
-    server: subprocess.Popen[bytes]
+    folder: Path
     name: str = "vmic"
     sample_rate_hz: int = 48_000
+    server: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the server and wait until it answers."""
+        script = self.folder / "pulse.pa"
+        script.write_text(
+            f"load-module module-native-protocol-unix socket={self.folder}/native auth-anonymous=1\n"
+            f"load-module {' '.join(SINK)}\n"
+        )
+        options = ["--daemonize=no", "--exit-idle-time=-1", "--disable-shm=yes", "--use-pid-file=no"]
+        command = ["pulseaudio", "-n", *options, "--log-target=stderr", "-F", str(script)]
+        with (self.folder / "log").open("ab") as log:
+            self.server = subprocess.Popen(command, env=self.environment, stderr=log)
+        poll_until(lambda: subprocess.run(["pactl", "info"], env=self.environment, capture_output=True).returncode == 0)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the server."""
+        assert self.server is not None
+        self.server.send_signal(number)
+
+    def kill(self) -> None:
+        """Kill the server."""
+        assert self.server is not None
+        self.server.kill()
+        self.server.wait()
+        (self.folder / "native").unlink(missing_ok=True)
+
+    def unplug(self) -> None:
+        """Take the microphone away from the server."""
+        self.pactl("unload-module", "module-null-sink")
+
+    def plug(self) -> None:
+        """Give it back."""
+        self.pactl("load-module", *SINK)
 
     def play(self, wav: Path) -> subprocess.Popen[bytes]:
         """Start to play `wav` into the microphone."""

@@ -12,10 +12,9 @@ from tinyscene.runtime.sources.clock import ClockLoss
 
 def feed(clock: ClockLoss, rate: int, callbacks: list[tuple[float, int]]) -> int:
     """Losses after `callbacks` of (moment, frames)."""
-    lost = 0
     for now_s, frames in callbacks:
-        lost = clock.update(frames, now_s)
-    return lost
+        clock.update(frames, now_s)
+    return clock.lost - clock.surplus
 
 
 def steady(rate: float, seconds: float, start_s: float = 0.0, block: int = 960) -> list[tuple[float, int]]:
@@ -60,3 +59,21 @@ def test_a_slow_catch_up_is_taken_back() -> None:
     fast = [(8.0 + k * 960 / 72_000, 960) for k in range(450)]  # 9 s of audio in 6 s
     feed(clock, 48_000, fast)
     assert feed(clock, 48_000, steady(48_000, 5.0, start_s=14.0)) == 0
+
+
+@pytest.mark.parametrize("counted_s", [0.0, 3.9, 4.0])
+def test_an_absence_is_settled_by_the_clock(counted_s: float) -> None:
+    """Four seconds away; what was counted meanwhile is part of it."""
+    clock = ClockLoss(48_000)
+    feed(clock, 48_000, steady(48_000, 5.0))
+    back = [(frames, now_s) for now_s, frames in steady(48_000, 0.3, start_s=9.0)]
+    assert clock.settle(back, counted=round(counted_s * 48_000)) == pytest.approx(4 * 48_000, abs=1)
+    assert feed(clock, 48_000, steady(48_000, 5.0, start_s=9.3)) == 0
+
+
+def test_what_was_counted_too_early_is_thrown_away_later() -> None:
+    clock = ClockLoss(48_000)
+    feed(clock, 48_000, steady(48_000, 5.0))
+    back = [(frames, now_s) for now_s, frames in steady(48_000, 0.3, start_s=6.0)]
+    assert clock.settle(back, counted=60_000) == 60_000
+    assert clock.surplus == pytest.approx(12_000, abs=1)
