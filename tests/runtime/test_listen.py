@@ -247,18 +247,11 @@ def test_the_default_bundle_is_found(
 
 
 def test_without_the_portaudio_library_the_install_line_is_shown(
-    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import builtins
-
-    original = builtins.__import__
-
-    def without(name: str, *rest: object, **more: object) -> object:
-        if name == "sounddevice":
-            raise OSError("PortAudio library not found")
-        return original(name, *rest, **more)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    """The process that records finds this sounddevice, which fails as the real one does without its library."""
+    (tmp_path / "sounddevice.py").write_text("raise OSError('PortAudio library not found')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
     code, line = refusal(capsys, bundle.path)
     assert code == 3
     assert "run `apt-get install libportaudio2`" in line
