@@ -165,9 +165,6 @@ def _correlation(samples: NDArray[np.float32]) -> float | None:
 
 def _dropouts(samples: NDArray[np.float32], rate: int) -> int:
     """Stretches of exact zeros between sound; a channel or a microphone that is silent throughout has none."""
-    silent = ~samples.any(axis=1)
-    return sum(
-        1
-        for start, length in _runs(silent)
-        if length >= DROPOUT_S * rate and start > 0 and start + length < len(samples)
-    )
+    silent: NDArray[np.bool_] = np.equal(np.abs(samples).max(axis=1), 0)
+    inside = [(start, length) for start, length in _runs(silent) if start > 0 and start + length < len(samples)]
+    return len([length for _, length in inside if length >= DROPOUT_S * rate])

@@ -43,7 +43,7 @@ def open_source(arguments: argparse.Namespace, bundle_rate_hz: int, log: Callabl
     Raw samples are taken to be at `bundle_rate_hz` unless --rate is given. Raises `InputError` for options that do not
     go together or a file that cannot be read, `UnavailableError` when there is no microphone.
     """
-    from .files import FileSource
+    from .files import FileSource, FolderSource
     from .pcm import PcmSource
 
     wanted = arguments.source
@@ -67,4 +67,7 @@ def open_source(arguments: argparse.Namespace, bundle_rate_hz: int, log: Callabl
         return PcmSource(sys.stdin.buffer, rate, arguments.channels, log)
     if arguments.rate is not None:
         raise InputError(f"--rate is for raw samples and microphones, {wanted} says its own: leave it out")
-    return FileSource(Path(wanted), arguments.realtime)
+    path = Path(wanted)
+    if path.is_dir():
+        return FolderSource(path, bundle_rate_hz, arguments.realtime, log)
+    return FileSource(path, arguments.realtime)
