@@ -111,6 +111,8 @@ class Lines:
     #: Of the events, those that no decision shows.
     TROUBLE = ("audio_lost", "source_down", "source_up", "throttled")
 
+    wants_frames = False
+
     def __init__(self, output: Output, changes: bool) -> None:
         self._output, self._changes = output, changes
 

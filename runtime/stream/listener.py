@@ -86,7 +86,7 @@ def listen(
     are closed at the end.
     """
     audience = _Audience(observers, sinks, log)
-    stream.on_frames = audience.frames if observers else None
+    stream.on_frames = audience.frames if audience.watchers else None
     count, interrupted = 0, False
     try:
         hop = {"source": source.name, "hop_ms": 1e3 * stream.hop_s}
@@ -116,9 +116,10 @@ class _Audience:
         self.errors = 0
         self._observers, self._sinks, self._log = observers, sinks, log
         self._logged: set[int] = set()
+        self.watchers = [observer for observer in observers if getattr(observer, "wants_frames", True)]
 
     def frames(self, frames: NDArray[np.float32]) -> None:
-        for observer in self._observers:
+        for observer in self.watchers:
             self._tell(observer, observer.frames, frames)
 
     def decision(self, decision: Decision, meters: Meters) -> None:

@@ -19,7 +19,8 @@ class StopListening(BaseException):
 class Observer(Protocol):
     """Something that watches. It is called from the thread that listens, so it returns at once: the audio waits.
 
-    Any other error that it raises is counted, the first one is logged, and the listening goes on.
+    Any other error that it raises is counted, the first one is logged, and the listening goes on. One that has an
+    attribute `wants_frames` that is False gets no frames; while nobody wants them, they are computed once a window.
     """
 
     def frames(self, frames: NDArray[np.float32]) -> None:

@@ -32,20 +32,20 @@ class Clock:
 
 
 def loop(clock: Clock, seconds: float, paced: bool) -> LoopSource:
-    """A kilohertz in blocks of 20 samples."""
+    """A kilohertz in blocks of 40 samples."""
     return LoopSource("ramp", 1000, SAMPLES, seconds, paced, clock=clock.read, sleep=clock.sleep)
 
 
 def test_paced_blocks_arrive_when_a_microphone_would_have_filled_them() -> None:
     clock = Clock()
     arrived: list[Block] = []
-    for block in loop(clock, 0.2, paced=True).blocks():
+    for block in loop(clock, 0.4, paced=True).blocks():
         arrived.append(block)
         if len(arrived) == 4:
             clock.now_s += 0.05  # a slow decision: the blocks that waited are late, and say so
-    assert [round(block.arrived_s - 100.0, 9) for block in arrived] == pytest.approx(np.arange(1, 11) * 0.02)
-    np.testing.assert_array_equal(np.concatenate([block.samples for block in arrived]), np.resize(SAMPLES, 200))
-    assert clock.now_s == pytest.approx(100.2)
+    assert [round(block.arrived_s - 100.0, 9) for block in arrived] == pytest.approx(np.arange(1, 11) * 0.04)
+    np.testing.assert_array_equal(np.concatenate([block.samples for block in arrived]), np.resize(SAMPLES, 400))
+    assert clock.now_s == pytest.approx(100.4)
     assert all(block.dropped == 0 and block.down is None for block in arrived)
 
 

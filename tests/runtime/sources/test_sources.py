@@ -66,7 +66,7 @@ def test_a_slow_consumer_of_a_realtime_file_falls_behind(stereo: Path, monkeypat
     late = []
     for block in FileSource(stereo, realtime=True).blocks():
         late.append(clock.now_s - block.arrived_s)
-        clock.now_s += 0.05  # for blocks of 0.02 s
+        clock.now_s += 0.07  # for blocks of 0.04 s
     assert late[0] == pytest.approx(0.0)
     assert late[-1] == pytest.approx(0.03 * (len(late) - 1))
 

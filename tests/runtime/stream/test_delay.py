@@ -8,13 +8,14 @@ import pytest
 from tinyscene.runtime.audio import Resampler
 from tinyscene.runtime.frontend import StreamingLogMel
 from tinyscene.runtime.frontend_spec import STUDENT
+from tinyscene.runtime.sources.source import BLOCK_S
 from tinyscene.runtime.stream.delay import algorithmic_delay
 
 
 def test_equal_rates_have_no_resampler() -> None:
     delay = algorithmic_delay(STUDENT, 32_000)
-    assert (delay.block_ms, delay.resampler_ms, delay.features_ms) == (20.0, 0.0, 48.0)
-    assert delay.to_dict() == {"block_ms": 20.0, "resampler_ms": 0.0, "features_ms": 48.0, "total_ms": 68.0}
+    assert (delay.block_ms, delay.resampler_ms, delay.features_ms) == (1e3 * BLOCK_S, 0.0, 48.0)
+    assert delay.to_dict() == {"block_ms": 40.0, "resampler_ms": 0.0, "features_ms": 48.0, "total_ms": 88.0}
 
 
 def test_a_click_is_heard_when_the_delay_says() -> None:

@@ -182,10 +182,14 @@ def test_everyone_is_told_everything_between_started_and_stopped() -> None:
     np.testing.assert_array_equal(np.concatenate(observer.frames_seen, axis=1), log_mel(WAVE, SPEC))
 
 
-def test_without_an_observer_no_frames_are_copied() -> None:
+def test_where_nobody_wants_frames_none_are_copied() -> None:
     listened = stream()
-    listen(Playing(BLOCKS), listened, [], [Told()])
+    blind = Told()
+    blind.wants_frames = False  # type: ignore[attr-defined]
+    listen(Playing(BLOCKS), listened, [blind], [Told()])
     assert listened.on_frames is None
+    assert blind.frames_seen == []
+    assert kinds(blind.heard).count("-") == 31
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, StopListening])

@@ -222,7 +222,8 @@ def test_every_stage_is_metered() -> None:
     summary = classifier.meters.summary()
     assert summary["features"]["count"] == 1 + (32_000 - 1) // 100
     assert summary["engine"]["count"] == summary["smoothing"]["count"] == summary["latency"]["count"] == len(said)
-    assert summary["resample"]["count"] == 32_000 // 160 + 1
+    # At the front end's own rate once a window, rounded up to whole blocks, and at the end.
+    assert len(said) <= summary["resample"]["count"] <= len(said) + 2
     assert all(d.latency_ms > 0 for d in said)
     assert classifier.meters.real_time_factor > 0
     assert classifier.meters.audio_s == 4.0
