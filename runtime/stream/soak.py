@@ -99,7 +99,7 @@ class _Recorder:
 
     def logits(self, log_mel: NDArray[np.float32]) -> NDArray[np.float32]:
         logits = self._engine.logits(log_mel)
-        self.last = zlib.crc32(np.ascontiguousarray(log_mel.T)), logits.tobytes()
+        self.last = zlib.crc32(np.ascontiguousarray(log_mel.T).data), logits.tobytes()
         return logits
 
     def run_int8(self, inputs: NDArray[np.int8]) -> NDArray[np.int8]:

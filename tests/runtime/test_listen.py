@@ -7,6 +7,7 @@ import pty
 import re
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -255,3 +256,16 @@ def test_without_the_portaudio_library_the_install_line_is_shown(
     code, line = refusal(capsys, bundle.path)
     assert code == 3
     assert "run `apt-get install libportaudio2`" in line
+
+
+def test_a_file_is_listened_to_without_importing_what_it_does_not_need(bundle: Bundle, recording: Path) -> None:
+    """What is imported is most of the time from the start to the first decision."""
+    code = (
+        "import sys; from tinyscene.runtime.cli import main; main(sys.argv[1:]); "
+        "print([name for name in ('rich', 'websockets', 'paho', 'sounddevice', 'asyncio', 'ssl', 'multiprocessing', "
+        "'onnxruntime', 'scipy') if name in sys.modules], file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", code, "listen", str(bundle.path), "--source", str(recording), "--plain"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[-1] == "[]"
