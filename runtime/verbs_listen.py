@@ -45,7 +45,9 @@ def _listen_arguments(parser: argparse.ArgumentParser) -> None:
     decision.add_argument("--leave", type=float, default=0.35, help="probability under which it is given up")
     decision.add_argument("--changes", action="store_true", help="print what changes instead of every decision")
     engine = parser.add_argument_group("engine")
-    engine.add_argument("--engine", default="litert", help="litert, tflite-runtime, onnx, coral, or native: the generated C")
+    engine.add_argument(
+        "--engine", default="litert", help="litert, tflite-runtime, onnx, coral, or native: the generated C"
+    )
     engine.add_argument("--kernels", choices=("default", "reference"), default="default", help="LiteRT's kernels")
     engine.add_argument("--threads", type=int, default=1, help="threads of the engine")
     add_live(parser)
