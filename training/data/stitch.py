@@ -42,7 +42,7 @@ def stitch(corpus: Corpus, fold: int, seconds_per_place: float, seed: int, out: 
     for scene in rng.permutation(sorted({clip.scene for clip in clips})):
         places = sorted({clip.identifier for clip in clips if clip.scene == scene})
         place = str(rng.choice(places))
-        piece = _play(corpus, [clip for clip in clips if (clip.scene, clip.identifier) == (scene, place)])
+        piece = play(corpus, [clip for clip in clips if (clip.scene, clip.identifier) == (scene, place)])
         piece = piece[: round(seconds_per_place * RATE_HZ)]
         stretches.append(Stretch(samples / RATE_HZ, str(scene), place))
         pieces.append(piece)
@@ -53,8 +53,12 @@ def stitch(corpus: Corpus, fold: int, seconds_per_place: float, seed: int, out: 
     return stretches
 
 
-def _play(corpus: Corpus, clips: list[Clip]) -> np.ndarray:
-    # Clips of one place may come from several microphones: one level, so that only the place changes.
+def play(corpus: Corpus, clips: list[Clip]) -> np.ndarray:
+    """The clips of one place one after the other, float32 (n,) at 32 kHz, all as loud as the first.
+
+    Raises `InputError` for a clip that cannot be read.
+    """
+    # They may come from several microphones: one level, so that only the place changes.
     waves = [read_mono(corpus.path(clip), RATE_HZ) for clip in clips]
     levels = [max(1e-6, float(np.sqrt(np.mean(wave**2)))) for wave in waves]
     return np.concatenate([wave * (levels[0] / level) for wave, level in zip(waves, levels, strict=True)])
