@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -76,8 +77,9 @@ def open_named_engine(bundle: Bundle, name: str = LITERT, kernels: Kernels = "de
     return opener(bundle, threads)
 
 
-def engine_choices(bundle: Bundle, cores: int) -> list[EngineChoice]:
-    """Every engine with whether it runs `bundle` here, found out by opening it, on a machine of `cores` cores."""
+def engine_choices(bundle: Bundle, cores: int | None = None) -> list[EngineChoice]:
+    """Every engine, whether it runs `bundle` here (found out by opening it), and threads for `cores` (default: all)."""
+    cores = cores or os.cpu_count() or 1
     counts = tuple(sorted({count for count in (1, 2, cores) if count <= cores}))
     choices = []
     for name in engine_names():

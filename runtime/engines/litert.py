@@ -19,9 +19,14 @@ from .engine import TensorDetails, check_contract
 #: "default" is the fastest the interpreter has (XNNPACK on most machines), "reference" the bits that parity is held to.
 Kernels = Literal["default", "reference"]
 
-
 #: Packages that carry the interpreter, the better kept one first.
 Package = Literal["ai_edge_litert", "tflite_runtime"]
+
+#: How each is installed.
+INSTALL: dict[Package, str] = {
+    "ai_edge_litert": "pip install ai-edge-litert",
+    "tflite_runtime": "pip install tflite-runtime 'numpy<2'",  # it was built against numpy 1
+}
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,14 @@ class LiteRTEngine:
         outputs: NDArray[np.int8] = self._interpreter.get_tensor(self._output_index)
         return outputs
 
+    def operators(self) -> tuple[str, ...]:
+        """Kinds of the network's operators, and "DELEGATE" for each part of them that a delegate runs.
+
+        Empty where the interpreter does not tell.
+        """
+        listing = getattr(self._interpreter, "_get_ops_details", None)
+        return tuple(str(entry["op_name"]) for entry in listing()) if listing else ()
+
     def _details(self, found: Sequence[dict[str, Any]], what: str) -> TensorDetails:
         if len(found) != 1:
             raise InputError(f"{self.model} has {len(found)} {what}s, expected 1: not a bundle's model")
@@ -135,9 +148,13 @@ def _interpreter(
         source = {"model_path": str(model)} if content is None else {"model_content": content}
         interpreter = module.Interpreter(**source, **options)
         interpreter.allocate_tensors()
-    except (ValueError, RuntimeError) as error:
-        if "numpy" in str(error).lower():
-            raise UnavailableError(f"the interpreter does not work with numpy {np.__version__} ({error})") from error
+    except (ValueError, RuntimeError, SystemError) as error:
+        # tflite-runtime is imported beside numpy 2, and fails when it first hands numpy something.
+        if isinstance(error, SystemError) or "numpy" in str(error).lower():
+            raise UnavailableError(
+                f"{module.__name__} does not work with numpy {np.__version__} ({error.__cause__ or error}): run "
+                f"`{INSTALL['tflite_runtime']}` in an environment of its own, or `{INSTALL['ai_edge_litert']}`"
+            ) from error
         reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
         raise InputError(f"{model} is not a TFLite model that can run ({reason}): export the model again") from error
     return interpreter
@@ -151,14 +168,14 @@ def interpreter_module(package: Package | None = None) -> Any:
             return importlib.import_module(f"{name}.interpreter")
         except ImportError as error:
             tried.append(error)
-    # tflite-runtime was built against numpy 1: beside numpy 2 it is there and cannot be imported.
-    install = {
-        "ai_edge_litert": "pip install ai-edge-litert",
-        "tflite_runtime": "pip install tflite-runtime 'numpy<2'",
-    }
     if package:
-        raise UnavailableError(f"{package} cannot be imported ({tried[0]}): run `{install[package]}`") from tried[0]
+        note = ""
+        if package == "tflite_runtime" and int(np.__version__.partition(".")[0]) > 1:
+            note = f" in an environment of its own: it does not work beside numpy {np.__version__}"
+        raise UnavailableError(f"{package} cannot be imported ({tried[0]}): run `{INSTALL[package]}`{note}") from tried[
+            0
+        ]
     raise UnavailableError(
-        f"no TFLite interpreter can be imported ({tried[0]}): run `{install['ai_edge_litert']}` "
-        f"(on a 32-bit Raspberry Pi: `{install['tflite_runtime']}`)"
+        f"no TFLite interpreter can be imported ({tried[0]}): run `{INSTALL['ai_edge_litert']}` "
+        f"(on a 32-bit Raspberry Pi: `{INSTALL['tflite_runtime']}`)"
     ) from tried[0]

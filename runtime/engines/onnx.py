@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..bundle import Bundle
-from ..errors import InputError, require
+from ..errors import InputError, UnavailableError
 from ..int8 import dequantize, quantize
 from .engine import Engine, TensorDetails
+
+#: The metadata entry in which the exporter puts labels and front end as JSON.
+METADATA_NAME = "tinyscene"
 
 
 class OnnxEngine:
@@ -27,7 +31,7 @@ class OnnxEngine:
         """
         if threads < 1:
             raise InputError(f"threads is {threads}, expected at least 1")
-        onnxruntime: Any = require("onnxruntime", "export")
+        onnxruntime = _onnxruntime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         # Idle threads that spin would take a whole core between two decisions.
@@ -45,6 +49,19 @@ class OnnxEngine:
         if len(session.get_inputs()) != 1 or int(np.prod(sizes)) != wanted:
             raise InputError(f"{model}: input has shape {sizes}, expected {wanted:,} values: export the model again")
         self._entry, self._sizes = entry.name, sizes
+        given = [session_output.shape for session_output in session.get_outputs()]
+        if given != [list(outputs.shape)]:
+            raise InputError(
+                f"{model} gives {given}, expected one output {list(outputs.shape)}: export the model again"
+            )
+
+    def promises(self) -> dict[str, Any]:
+        """Labels and front end that the exporter wrote into the file; empty where there are none."""
+        try:
+            found = json.loads(self._session.get_modelmeta().custom_metadata_map.get(METADATA_NAME, "{}"))
+        except ValueError:
+            return {}
+        return found if isinstance(found, dict) else {}
 
     def logits(self, log_mel: NDArray[np.float32]) -> NDArray[np.float32]:
         """Float logits (n_classes,) of a float32 log-mel (n_mels, n_frames)."""
@@ -62,10 +79,28 @@ class OnnxEngine:
 
 
 def open_onnx(bundle: Bundle, threads: int = 1) -> Engine:
-    """The engine of `bundle`'s model.onnx; raises as `OnnxEngine` does."""
+    """The engine of `bundle`'s model.onnx; raises as `OnnxEngine` does, and `InputError` for another bundle's model."""
     spec, promised = bundle.frontend, bundle.quantization
     inputs = TensorDetails(
         "log_mel", (1, spec.n_mels, spec.n_frames(), 1), promised.input_scale, promised.input_zero_point
     )
     outputs = TensorDetails("logits", (1, len(bundle.labels)), promised.output_scale, promised.output_zero_point)
-    return OnnxEngine(bundle.file("model.onnx"), inputs, outputs, threads)
+    engine = OnnxEngine(bundle.file("model.onnx"), inputs, outputs, threads)
+    for field, expected in (("labels", list(bundle.labels)), ("frontend_hash", spec.hash())):
+        found = engine.promises().get(field, expected)
+        if found != expected:
+            raise InputError(
+                f"model and contract differ in {field}: {engine.model} has {found}, the bundle's contract says "
+                f"{expected}: export the model again"
+            )
+    return engine
+
+
+def _onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:  # not installed, or built for another numpy
+        raise UnavailableError(
+            f"the engine 'onnx' needs onnxruntime, which cannot be imported ({error}): run `pip install onnxruntime`"
+        ) from error
+    return onnxruntime

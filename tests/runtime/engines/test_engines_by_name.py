@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
-from ai_edge_litert import interpreter as litert_interpreter
-from band_network import band_network, write_band_bundle
+from band_network import LABELS, band_network, write_band_bundle
 from onnx import TensorProto, helper
 
-from tinyscene.runtime.bundle import Bundle
+from tinyscene.export.formats.metadata import Metadata
+from tinyscene.export.formats.onnx_writer import write_onnx
+from tinyscene.export.formats.tflite_reader import read_tflite
+from tinyscene.runtime.bundle import Bundle, Quantization, write_bundle
 from tinyscene.runtime.engines.catalogue import open_named_engine, warm_up
 from tinyscene.runtime.engines.engine import TensorDetails
 from tinyscene.runtime.engines.onnx import OnnxEngine
 from tinyscene.runtime.errors import InputError, UnavailableError
+from tinyscene.runtime.frontend_spec import STUDENT
 
 
 def band_means(path: Path) -> Path:
@@ -36,6 +40,30 @@ def band_means(path: Path) -> Path:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     onnx.save(model, path)
     return path
+
+
+#: The student's front end with another lowest frequency: the windows have the same shape.
+OTHER_FRONTEND = replace(STUDENT, fmin_hz=50.0)
+
+
+def two_format_bundle(path: Path) -> Bundle:
+    """The network that hears low, middle and high as .tflite and as ONNX."""
+    network = band_network()
+    model = write_onnx(read_tflite(network.tflite()), Metadata(LABELS, STUDENT))
+    return write_bundle(
+        path,
+        name="bands",
+        labels=LABELS,
+        frontend=STUDENT,
+        quantization=Quantization(
+            network.input_scale, network.input_zero_point, network.output_scale, network.output_zero_point, "ptq"
+        ),
+        model={},
+        budget={},
+        metrics={},
+        provenance={},
+        files={"model.tflite": network.tflite(), "model.onnx": model},
+    )
 
 
 INPUT, OUTPUT = TensorDetails("log_mel", (1, 6, 4, 1), 0.1, 3), TensorDetails("logits", (1, 3), 0.05, -2)
@@ -67,29 +95,40 @@ def test_an_onnx_file_that_cannot_be_run(tmp_path: Path) -> None:
         OnnxEngine(tmp_path / "model.onnx", INPUT, OUTPUT, threads=0)
 
 
-def test_tflite_runtime_is_taken_by_name(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a stand-in: the wheel does not work beside numpy 2. `make pi-test` runs the real one."""
-    package, module = ModuleType("tflite_runtime"), ModuleType("tflite_runtime.interpreter")
-    made: list[dict[str, object]] = []
+def test_a_real_network_in_onnx_is_that_of_the_tflite_file(tmp_path: Path) -> None:
+    """The same graph by both writers: integers in between, so that the two differ by rounding alone."""
+    bundle, network = two_format_bundle(tmp_path / "bands"), band_network()
+    engine = open_named_engine(bundle, "onnx", threads=2)
+    assert engine.name == "ONNX Runtime, QDQ"
+    reference = open_named_engine(bundle, kernels="reference")
+    winners = set()
+    for seed in range(6):
+        q = np.random.default_rng(seed).integers(-128, 100, (1, *network.weight.shape[1:])).astype(np.int8)
+        q[0, 85 * (seed % 3) :][:85] += 25
+        answer = engine.run_int8(q)
+        assert answer.shape == (1, 3)
+        assert np.abs(answer.astype(int) - reference.run_int8(q)).max() <= 1
+        log_mel = ((q[0, :, :, 0].astype(np.float32)) - network.input_zero_point) * np.float32(network.input_scale)
+        steps = (engine.logits(log_mel) - reference.logits(log_mel)) / network.output_scale
+        assert np.abs(steps).max() < 1.01
+        winners.add(int(answer.argmax()))
+    assert winners == {0, 1, 2}
 
-    def interpreter(**options: object) -> object:
-        made.append(options)
-        return litert_interpreter.Interpreter(**options)
 
-    module.Interpreter = interpreter  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "tflite_runtime", package)
-    monkeypatch.setitem(sys.modules, "tflite_runtime.interpreter", module)
-    engine = open_named_engine(bundle, "tflite-runtime", threads=2)
-    assert engine.name == "tflite-runtime default"
-    assert made[0]["num_threads"] == 2
-    q = np.random.default_rng(0).integers(-128, 128, (1, 256, 64, 1)).astype(np.int8)
-    np.testing.assert_array_equal(engine.run_int8(q), open_named_engine(bundle).run_int8(q))
+@pytest.mark.parametrize(
+    ("field", "change"), [("labels", {"labels": ("a", "b", "c")}), ("frontend_hash", {"frontend": OTHER_FRONTEND})]
+)
+def test_another_bundles_onnx_file_is_refused(tmp_path: Path, field: str, change: dict[str, Any]) -> None:
+    bundle = replace(two_format_bundle(tmp_path / "bands"), **change)
+    with pytest.raises(InputError, match=f"model and contract differ in {field}: "):
+        open_named_engine(bundle, "onnx")
 
 
-def test_without_tflite_runtime_the_install_line_is_shown(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "tflite_runtime.interpreter", None)
-    with pytest.raises(UnavailableError, match="run `pip install tflite-runtime 'numpy<2'`"):
-        open_named_engine(bundle, "tflite-runtime")
+def test_without_onnx_runtime_the_install_line_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = two_format_bundle(tmp_path / "bands")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(UnavailableError, match=r"cannot be imported \(.*\): run `pip install onnxruntime`"):
+        open_named_engine(bundle, "onnx")
 
 
 def test_a_name_that_is_none(bundle: Bundle) -> None:
