@@ -12,6 +12,7 @@ from ..runtime.errors import require
 from ..runtime.output import Output
 from .metric_tables import models_table, scenes_table
 from .verbs import add_data_arguments
+from .verbs_stream import add_stream_arguments, check_stream_arguments, evaluate_stream
 
 if TYPE_CHECKING:
     from .evaluate import Comparison
@@ -49,9 +50,14 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         help="also score all models together, and say how far they disagree; weights other than equal ones need "
         "teachers trained with a holdout",
     )
+    add_stream_arguments(parser)
 
 
 def _evaluate(arguments: argparse.Namespace, output: Output) -> None:
+    check_stream_arguments(arguments)
+    if arguments.stream:
+        evaluate_stream(arguments, output)
+        return
     require("lightning", "train")
     from .batches import open_corpus
     from .data.corpus import read_corpus
