@@ -67,7 +67,7 @@ def _bench(arguments: argparse.Namespace, output: Output) -> int:
     if arguments.advise:
         from .bench.advise import advise
 
-        advice = advise(bundle, on.log_mel, arguments.seconds)
+        advice = advise(bundle, on.log_mel, arguments.seconds, log=output.log)
         output.record("tinyscene.bench_advice/1", f"\n{advice.table()}\n\n{advice.text}", **advice.to_dict())
     return 3 if failed else 0
 
