@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import gc
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
-import flatbuffers
 import numpy as np
 import pytest
 import soundfile
-from ai_edge_litert import schema_py_generated as schema
 from band_network import band_network, write_band_bundle
+from elsewhere import compile_stand_in, compiled_model, run_elsewhere
 from numpy.typing import NDArray
 from processes import PROGRAM, json_lines
 
@@ -26,61 +24,11 @@ from tinyscene.runtime.engines.catalogue import engine_choices, open_named_engin
 from tinyscene.runtime.engines.coral import MODEL, open_coral
 from tinyscene.runtime.errors import InputError, UnavailableError
 
-#: What a TfLiteTensor takes in the interpreter of the ai-edge-litert that the tests install (2.3): the stand-in walks
-#: over them.
-TENSOR_BYTES = 112
-
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The stand-in, compiled."""
-    if shutil.which("gcc") is None:
-        pytest.skip("no C compiler for the stand-in: run `apt-get install -y gcc libc6-dev`")
-    path = tmp_path_factory.mktemp("edgetpu") / "libedgetpu.so.1"
-    source = Path(__file__).with_name("edgetpu_stand_in.c")
-    warnings = ["-std=c99", "-Wall", "-Wextra", "-Werror"]
-    subprocess.run(
-        ["gcc", "-shared", "-fPIC", *warnings, f"-DTENSOR_BYTES={TENSOR_BYTES}", "-o", str(path), str(source)],
-        check=True,
-    )
-    return path
-
-
-def compiled_model(bundle: Bundle, classes: int = 3, relu: bool = False) -> bytes:
-    """What the compiler makes of a network that it takes whole: one operator of its own, the borders as they were.
-
-    With `relu`, of one whose last operator it leaves to the processor.
-    """
-    spec, quantization = bundle.frontend, bundle.quantization
-    output = ([1, classes], quantization.output_scale, quantization.output_zero_point)
-    tensors = []
-    for name, shape, scale, zero_point in (
-        (b"log_mel", [1, spec.n_mels, spec.n_frames(), 1], quantization.input_scale, quantization.input_zero_point),
-        (b"before", *output),
-        (b"logits", *output),
-    )[:: 1 if relu else 2]:
-        tensor = schema.TensorT()
-        tensor.name, tensor.shape, tensor.type, tensor.buffer = name, shape, schema.TensorType.INT8, 0
-        tensor.quantization = schema.QuantizationParametersT()
-        tensor.quantization.scale, tensor.quantization.zeroPoint = [scale], [zero_point]
-        tensors.append(tensor)
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
-    code.customCode, code.version = b"edgetpu-custom-op", 1
-    operator = schema.OperatorT()
-    operator.opcodeIndex, operator.inputs, operator.outputs = 0, [0], [1]
-    operator.customOptions = np.frombuffer(b"the TPU's own program", np.uint8)
-    activation, rectified = schema.OperatorCodeT(), schema.OperatorT()
-    activation.builtinCode = activation.deprecatedBuiltinCode = schema.BuiltinOperator.RELU
-    activation.version, rectified.opcodeIndex, rectified.inputs, rectified.outputs = 2, 1, [1], [2]
-    graph, model = schema.SubGraphT(), schema.ModelT()
-    graph.tensors, graph.inputs, graph.outputs = tensors, [0], [len(tensors) - 1]
-    graph.operators = [operator, rectified] if relu else [operator]
-    model.version, model.subgraphs, model.buffers = 3, [graph], [schema.BufferT()]
-    model.operatorCodes = [code, activation] if relu else [code]
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return compile_stand_in(tmp_path_factory.mktemp("edgetpu"))
 
 
 def stand_in_answer(inputs: NDArray[np.int8], classes: int = 3) -> NDArray[np.int8]:
@@ -218,6 +166,28 @@ def test_listening_with_the_stand_in(coral_bundle: Bundle, library: Path, log: P
     assert len(decisions) == 9
     assert {decision["top"] for decision in decisions} == {"high"}
     assert log.read_text().splitlines().count("run") == 1 + len(decisions)
+
+
+#: Runs in the environment with tflite-runtime: the answer to inputs.npy.
+CHILD = """
+import sys
+from pathlib import Path
+import numpy as np
+from tinyscene.runtime.bundle import load_bundle
+from tinyscene.runtime.engines.catalogue import open_named_engine
+engine = open_named_engine(load_bundle(Path(sys.argv[1])), "coral")
+print(engine.name, *engine.run_int8(np.load(sys.argv[2]))[0])
+assert "ai_edge_litert" not in sys.modules
+"""
+
+
+def test_the_delegate_in_tflite_runtime(coral_bundle: Bundle, library: Path, log: Path, tmp_path: Path) -> None:
+    """A 32-bit Raspberry Pi has no other interpreter."""
+    inputs = windows()[1]
+    np.save(tmp_path / "inputs.npy", inputs)
+    said = run_elsewhere(CHILD, tmp_path, coral_bundle.path, tmp_path / "inputs.npy")
+    assert said.split() == ["Coral", "Edge", "TPU", *map(str, stand_in_answer(inputs))]
+    assert log.read_text().splitlines().count("run") == 2
 
 
 def test_without_the_library(coral_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -12,8 +10,8 @@ import numpy as np
 import pytest
 from ai_edge_litert import interpreter as litert_interpreter
 from band_network import band_network
+from elsewhere import run_elsewhere
 
-import tinyscene.runtime
 from tinyscene.runtime.bundle import Bundle
 from tinyscene.runtime.engines.catalogue import engine_choices, open_named_engine
 from tinyscene.runtime.errors import UnavailableError
@@ -35,34 +33,15 @@ assert "ai_edge_litert" not in sys.modules
 """
 
 
-@pytest.fixture
-def other_python() -> Path:
-    """The Python of the environment that `make engines` builds."""
-    named = os.environ.get("TINYSCENE_ENGINES")
-    folders = [Path(named)] if named else [Path("build/engines"), Path.home() / ".cache/tinyscene/engines"]
-    for folder in folders:
-        python = (folder / "tflite-runtime/bin/python").absolute()
-        if python.is_file():
-            return python
-    pytest.skip("no environment with tflite-runtime: run `make engines ENGINE=tflite-runtime`")
-
-
-def test_the_real_one_runs_the_network(bundle: Bundle, other_python: Path, tmp_path: Path) -> None:
-    """Nothing of tinyscene is installed there but this checkout's runtime, and nothing of what that does not need."""
-    (tmp_path / "tinyscene").mkdir()
-    (tmp_path / "tinyscene" / "runtime").symlink_to(Path(tinyscene.runtime.__path__[0]))
+def test_the_real_one_runs_the_network(bundle: Bundle, tmp_path: Path) -> None:
     network = band_network()
     inputs = np.random.default_rng(0).integers(-128, 128, (6, 1, 256, 64, 1)).astype(np.int8)
     for number in range(6):
         inputs[number, 0, 85 * (number % 3) :][:85] //= 2
     np.save(tmp_path / "inputs.npy", inputs)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    environment |= {"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [str(other_python), "-c", CHILD, str(bundle.path), str(tmp_path)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
+    said = run_elsewhere(CHILD, tmp_path, bundle.path, tmp_path)
     # "litert" is the first interpreter that there is, so that one command line fits every board.
-    assert done.stdout.split("\n")[:2] == ["tflite-runtime default"] * 2
+    assert said.split("\n")[:2] == ["tflite-runtime default"] * 2
     for name in ("tflite-runtime-1", "tflite-runtime-2", "litert-1", "litert-2"):
         answers = np.load(tmp_path / f"{name}.npy")
         for row, answer in zip(inputs, answers, strict=True):
