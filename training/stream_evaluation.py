@@ -166,5 +166,5 @@ def _front(scores: Sequence[StreamScore]) -> NDArray[np.bool_]:
     costs = np.array([(-_gain(score), score.flicker_per_hour, score.delay_median_s) for score in scores])
     no_worse = (costs[:, np.newaxis] <= costs).all(axis=2)  # row: is it no worse than the column
     better = (costs[:, np.newaxis] < costs).any(axis=2)
-    front: NDArray[np.bool_] = ~(no_worse & better).any(axis=0)
+    front: NDArray[np.bool_] = np.logical_not((no_worse & better).any(axis=0))
     return front

@@ -65,7 +65,7 @@ class StreamPlan:
 
 
 def plan_stream(corpus: Corpus, fold: int, meanings: Mapping[str, str], minutes: float, seed: int) -> StreamPlan:
-    """Stays of 30 s to 3 min in random order that add up to `minutes`, on the evaluation side of `fold`.
+    """Stays of 30 s to 3 min, the last up to half a minute longer, that add up to `minutes`, on what `fold` held out.
 
     `meanings` says which of the model's scenes each corpus scene is; clips of other scenes are left out. Raises
     `InputError` for a bad length and where fewer than two scenes are left.
@@ -87,7 +87,7 @@ def plan_stream(corpus: Corpus, fold: int, meanings: Mapping[str, str], minutes:
 
 
 def _stays(scenes: Sequence[str], samples: int, rng: np.random.Generator) -> Iterator[Stay]:
-    shortest, longest = round(SHORTEST_S * RATE_HZ), round(LONGEST_S * RATE_HZ)
+    shortest, longest = round(SHORTEST_S * RATE_HZ), min(round(LONGEST_S * RATE_HZ), samples // 2)  # two at least
     start, last = 0, ""
     queue: list[str] = []
     while start < samples:

@@ -81,7 +81,7 @@ def _draw_trade(axes: Axes, trades: Sequence[Trade], default: Trade, best: Trade
     axes.set_xlabel("median time to recognise a change, s")
     axes.set_ylabel("flicker per hour")
     axes.set_title("every setting; large: none beats it", fontsize=10)
-    axes.legend(fontsize=7, frameon=False, title="time constant", title_fontsize=7, loc="upper right")
+    axes.legend(fontsize=7, frameon=False, title="time constant", title_fontsize=7, loc="lower left", ncols=2)
     axes.grid(color="0.92", linewidth=0.6)
 
 
