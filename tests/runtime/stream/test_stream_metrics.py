@@ -171,22 +171,22 @@ def test_impossible_decision_times_are_refused(times: list[float], said: str) ->
         follow(np.array(times), np.zeros(2, np.int64), TRUTH)
 
 
-SERIES = st.lists(st.lists(st.integers(0, 20), min_size=3, max_size=3).filter(any), min_size=1, max_size=40)
-TENTHS = st.integers(1, 20)
+#: Three probabilities in whole eighths, exact in floating point: they meet thresholds, and each other, exactly.
+EIGHTHS = st.sampled_from([(one, other, 8 - one - other) for one in range(9) for other in range(9 - one)])
+SERIES = st.lists(EIGHTHS, min_size=1, max_size=40)
+THRESHOLD = st.integers(1, 8)
 
 
 @given(
     SERIES,
     st.lists(st.sampled_from([0.0, 0.1, 0.5, 2.0, 8.0]), min_size=1, max_size=3),
-    st.lists(st.tuples(TENTHS, TENTHS), min_size=1, max_size=4),
+    st.lists(st.tuples(THRESHOLD, THRESHOLD), min_size=1, max_size=4),
 )
 def test_the_sweep_is_the_real_smoothing_bit_for_bit(
-    series: list[list[int]], times_s: list[float], pairs: list[tuple[int, int]]
+    series: list[tuple[int, int, int]], times_s: list[float], pairs: list[tuple[int, int]]
 ) -> None:
-    """Whole twentieths, so that probabilities meet thresholds and each other exactly."""
-    values = np.array(series, np.float64)
-    values /= values.sum(axis=1, keepdims=True)
-    thresholds = [Thresholds(max(pair) / 20, min(pair) / 20) for pair in pairs]
+    values = np.array(series) / 8
+    thresholds = [Thresholds(max(pair) / 8, min(pair) / 8) for pair in pairs]
     averaged = averages(values, times_s, 0.25)
     shown = decided(averaged, thresholds)
     assert shown.shape == (len(times_s), len(pairs), len(values))
