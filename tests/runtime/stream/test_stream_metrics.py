@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tinyscene.runtime.errors import InputError
@@ -182,6 +182,7 @@ THRESHOLD = st.integers(1, 8)
     st.lists(st.sampled_from([0.0, 0.1, 0.5, 2.0, 8.0]), min_size=1, max_size=3),
     st.lists(st.tuples(THRESHOLD, THRESHOLD), min_size=1, max_size=4),
 )
+@example([(0, 8, 0), (4, 4, 0)], [0.0], [(4, 2)])  # a tie does not take the scene away
 def test_the_sweep_is_the_real_smoothing_bit_for_bit(
     series: list[tuple[int, int, int]], times_s: list[float], pairs: list[tuple[int, int]]
 ) -> None:
