@@ -224,7 +224,7 @@ def main() -> None:
             step(f"listen to a WAV of {rate} Hz: {said}", start)
         if arguments.tests and machine.board.dependencies:
             start = time.perf_counter()
-            done = run([str(machine.python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments.tests])
+            done = run([str(machine.python), "-m", "pytest", "-p", "no:cacheprovider", *arguments.tests])
             step(f"tests: {done.stdout.strip().splitlines()[-1]}", start)
 
 
