@@ -89,7 +89,7 @@ $(ENGINES)/web/.installed:
 	@touch $@
 
 # What runs under the emulated Raspberry Pi besides the demo; every one of them takes some ten times longer there.
-PI_TESTS ?= tests/runtime/test_frontend.py tests/runtime/test_listen.py tests/runtime/engines/test_engine.py tests/runtime/stream/test_stream.py
+PI_TESTS ?= tests/runtime/test_frontend.py tests/runtime/engines/test_engine.py
 pi-test: setup
 	$(BIN)/python tests/pi/emulate.py arm64 armhf --tests $(PI_TESTS)
 
