@@ -165,7 +165,8 @@ def test_a_machine_that_throttles_is_told() -> None:
     assert len(told) == 1
     assert told[0].data["temperature_c"] == 85.0
     assert any("voltage" in flag for flag in told[0].data["flags"])
-    assert told[0].t_s == 1.0
+    # The machine is looked at in a thread of its own, from the first block on, and not after the fiftieth.
+    assert 0.0 <= told[0].t_s <= 1.0
 
 
 def test_everyone_is_told_everything_between_started_and_stopped() -> None:
