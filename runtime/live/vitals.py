@@ -19,17 +19,20 @@ EVERY_S = 1.0
 class Vitals:
     """One reading; None where nothing is known."""
 
-    p50_ms: float | None  # from a sound's arrival to its decision
-    p99_ms: float | None
-    max_ms: float | None
-    late: int  # decisions that came later than a hop
-    real_time_factor: float | None  # of the stream's own work
-    cpu_share: float | None  # of one core, by this process with all its views, since the last reading
-    rss_bytes: int | None
+    latency_p50_ms: float | None  # from a sound's arrival to its decision
+    latency_p90_ms: float | None
+    latency_p99_ms: float | None
+    latency_max_ms: float | None
+    deadline_misses: int  # decisions that came later than a hop
+    load_percent: float | None  # of one core, by this process with all its views, since the last reading
+    memory_mib: float | None  # resident
+    audio_s: float
     dropped_samples: int
     dropped_s: float
     temperature_c: float | None
-    throttle: tuple[str, ...] | None  # what holds the machine back now, in words
+    frequency_mhz: float | None
+    governor: str | None
+    throttled: tuple[str, ...]  # what holds the machine back now, in words
 
 
 class VitalsReader:
@@ -64,19 +67,22 @@ class VitalsReader:
         latency, usage, machine = meters.stages["latency"].percentiles(), read_usage(), self._watch.latest
         load = load_between(self._usage, usage) if usage.wall_s - self._usage.wall_s > EVERY_S / 2 else None
         self._usage = usage
-        throttle = None if machine is None else machine.throttle
+        rss_bytes = read_memory().rss_bytes
         return Vitals(
-            p50_ms=_known(latency.p50_ms),
-            p99_ms=_known(latency.p99_ms),
-            max_ms=_known(latency.max_ms),
-            late=meters.deadline_misses,
-            real_time_factor=_known(meters.real_time_factor),
-            cpu_share=None if load is None else load.cpu_share,
-            rss_bytes=read_memory().rss_bytes,
+            latency_p50_ms=_known(latency.p50_ms),
+            latency_p90_ms=_known(latency.p90_ms),
+            latency_p99_ms=_known(latency.p99_ms),
+            latency_max_ms=_known(latency.max_ms),
+            deadline_misses=meters.deadline_misses,
+            load_percent=None if load is None else 100.0 * load.cpu_share,
+            memory_mib=None if rss_bytes is None else rss_bytes / 2**20,
+            audio_s=meters.audio_s,
             dropped_samples=meters.dropped_samples,
             dropped_s=meters.dropped_samples / self._sample_rate_hz,
             temperature_c=None if machine is None else machine.temperature_c,
-            throttle=None if throttle is None else throttle.flags,
+            frequency_mhz=None if machine is None else machine.frequency_mhz,
+            governor=None if machine is None else machine.governor,
+            throttled=() if machine is None or machine.throttle is None else machine.throttle.flags,
         )
 
 
