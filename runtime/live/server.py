@@ -7,6 +7,7 @@ fewer updates and is told how many it missed, one that does not read at all is c
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http
 import json
 import threading
@@ -85,9 +86,9 @@ class PageServer:
 
     def close(self) -> None:
         """Say goodbye to the browsers and give the port back; takes two seconds at most."""
-        if self._thread.is_alive():
+        with contextlib.suppress(RuntimeError):  # the loop is closed already
             self._loop.call_soon_threadsafe(self._ending.set)
-            self._thread.join(timeout=2.0)
+        self._thread.join(timeout=2.0)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -114,6 +115,7 @@ class PageServer:
             open_timeout=OPENING_S,
             close_timeout=1.0,
             server_header=None,
+            backlog=1024,  # connections are cut off faster than the system gives up on them
         )
         async with server as running:
             self.port = running.sockets[0].getsockname()[1]

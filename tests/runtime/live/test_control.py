@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tinyscene.runtime.live.control import Control
 from tinyscene.runtime.stream.smoothing import Thresholds
 from tinyscene.runtime.stream.stream import SceneStream
@@ -23,7 +24,8 @@ def test_settings_are_taken_and_told() -> None:
     control, stream = controlled()
     asked = {"type": "settings", "enter": 0.8, "leave": 0.2, "smoothing_s": 5}
     assert control.take(json.dumps(asked)) == asked
-    assert stream.thresholds == Thresholds(0.8, 0.2) and stream.smoothing_s == 5.0
+    assert stream.thresholds == Thresholds(0.8, 0.2)
+    assert stream.smoothing_s == 5.0
 
 
 @pytest.mark.parametrize(
@@ -42,8 +44,10 @@ def test_settings_are_taken_and_told() -> None:
 def test_what_does_not_fit_changes_nothing(change: dict[str, Any]) -> None:
     control, stream = controlled()
     answer = control.take(json.dumps({"type": "settings", "enter": 0.9, "leave": 0.8, "smoothing_s": 1.0, **change}))
-    assert answer["type"] == "refused" and answer["message"]
-    assert stream.thresholds == Thresholds(0.5, 0.3) and stream.smoothing_s == 2.0
+    assert answer["type"] == "refused"
+    assert answer["message"]
+    assert stream.thresholds == Thresholds(0.5, 0.3)
+    assert stream.smoothing_s == 2.0
 
 
 @given(st.one_of(st.text(), st.binary(), st.recursive(st.floats() | st.text(), st.lists).map(json.dumps)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tinyscene.runtime.errors import InputError
 from tinyscene.runtime.live.gate import TOKEN_VARIABLE, make_gate, token_in_cookies
 
@@ -15,7 +16,8 @@ def test_loopback_answers_to_its_names(host: str) -> None:
 @pytest.mark.parametrize("host", [None, "", "evil.example:8737", "localhost.evil.example", "192.168.1.9:8737", "[::2]"])
 def test_loopback_refuses_other_names(host: str | None) -> None:
     refusal = make_gate(None, {}).check_host(host)
-    assert refusal is not None and refusal.status == 421
+    assert refusal is not None
+    assert refusal.status == 421
 
 
 def test_an_open_page_answers_to_addresses_but_not_to_foreign_names() -> None:
@@ -28,7 +30,8 @@ def test_an_open_page_answers_to_addresses_but_not_to_foreign_names() -> None:
 @pytest.mark.parametrize("origin", ["http://evil.example", "https://127.0.0.1:8737", "http://127.0.0.1:1", "null", ""])
 def test_pages_of_other_origins_are_refused(origin: str) -> None:
     refusal = make_gate(None, {}).check_origin(origin, "127.0.0.1:8737")
-    assert refusal is not None and refusal.status == 403
+    assert refusal is not None
+    assert refusal.status == 403
 
 
 def test_the_page_itself_and_programs_may_listen() -> None:
@@ -40,11 +43,13 @@ def test_the_page_itself_and_programs_may_listen() -> None:
 def test_a_token_is_wanted_only_beyond_loopback() -> None:
     assert make_gate(None, {TOKEN_VARIABLE: "x"}).check_token(None) is None
     gate = make_gate("0.0.0.0", {})
-    assert gate.token is not None and len(gate.token) >= 24
+    assert gate.token is not None
+    assert len(gate.token) >= 24
     assert gate.token != make_gate("0.0.0.0", {}).token
     for wrong in (None, "", "x", gate.token[:-1], gate.token + "x", "\u00e9" * 24):
         refusal = gate.check_token(wrong)
-        assert refusal is not None and refusal.status == 401
+        assert refusal is not None
+        assert refusal.status == 401
     assert gate.check_token(gate.token) is None
 
 
