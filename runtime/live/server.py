@@ -115,7 +115,7 @@ class PageServer:
             open_timeout=OPENING_S,
             close_timeout=1.0,
             server_header=None,
-            backlog=1024,  # connections are cut off faster than the system gives up on them
+            backlog=2 * CONNECTIONS,  # as many are open for a moment before they are cut off
         )
         async with server as running:
             self.port = running.sockets[0].getsockname()[1]
