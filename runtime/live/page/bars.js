@@ -1,12 +1,14 @@
 // A bar a scene, in the order of the labels, with marks where a scene is taken and given up.
 
+import { spoken } from "./words.js";
+
 export class Bars {
   constructor({ labels, colours, settings }) {
     this.labels = labels;
     this.rows = labels.map((label, index) => {
       const [row, name, track, fill, value] = ["li", "span", "span", "span", "span"].map((tag) => document.createElement(tag));
       name.className = "name";
-      name.textContent = name.title = label;
+      name.textContent = name.title = spoken(label);
       track.className = "track";
       fill.className = "fill";
       fill.style.display = "block";

@@ -1,6 +1,6 @@
 // What is heard now, for how long, how loud.
 
-import { duration } from "./words.js";
+import { duration, spoken } from "./words.js";
 
 export class Now {
   constructor(hello) {
@@ -14,8 +14,8 @@ export class Now {
   update({ decision, held_s, down, ended }) {
     if (down !== null) this.#show("no audio", "away", "");
     else if (decision === null) this.#show("listening", "", "");
-    else if (decision.scene === null) this.#show(`unsure: ${decision.top}?`, "unsure", "");
-    else this.#show(decision.scene, "scene", this.hello.colours[this.hello.labels.indexOf(decision.scene)]);
+    else if (decision.scene === null) this.#show(`unsure: ${spoken(decision.top)}?`, "unsure", "");
+    else this.#show(spoken(decision.scene), "scene", this.hello.colours[this.hello.labels.indexOf(decision.scene)]);
     const chance = decision === null ? "" : `${Math.round(100 * decision.probability)} %`;
     this.held.textContent =
       down !== null ? down : decision === null ? "" : `${ended ? "at the end, " : ""}for ${duration(held_s)}, ${chance}`;

@@ -14,7 +14,8 @@ export class Spectrogram {
     this.context.fillRect(0, 0, this.canvas.width, bands);
     const list = document.getElementById("ticks");
     list.replaceChildren(
-      ...ticks.map(([hz, place]) => {
+      // Low frequencies lie close together on the mel scale: those that would touch are left out, from above.
+      ...apart(ticks).map(([hz, place]) => {
         const item = document.createElement("li");
         item.textContent = hz < 1000 ? `${hz}` : `${hz / 1000}k`;
         item.style.bottom = `${100 * place}%`;
@@ -56,6 +57,10 @@ export class Spectrogram {
     context.drawImage(canvas, -shown, 0);
     context.putImageData(image, canvas.width - shown, 0);
   }
+}
+
+function apart(ticks) {
+  return ticks.reduceRight((kept, tick) => (kept.length && kept[0][1] - tick[1] < 0.08 ? kept : [tick, ...kept]), []);
 }
 
 // "#rrggbb" as the pixel of an image, in this machine's byte order.

@@ -1,6 +1,6 @@
 // Which scene was heard when: ten minutes of stretches, the newest at the right.
 
-import { duration } from "./words.js";
+import { duration, spoken } from "./words.js";
 
 const UNSURE = -1;
 const AWAY = -2;
@@ -35,7 +35,7 @@ export class Timeline {
   }
 
   #name(state) {
-    return state === UNSURE ? "unsure" : state === AWAY ? "no audio" : this.labels[state];
+    return state === UNSURE ? "unsure" : state === AWAY ? "no audio" : spoken(this.labels[state]);
   }
 
   #point(place) {

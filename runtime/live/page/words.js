@@ -6,6 +6,11 @@ export function duration(seconds) {
   return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
 }
 
+// Labels are file names of scenes: words joined by underscores.
+export function spoken(label) {
+  return label.replaceAll("_", " ");
+}
+
 export function clock(at) {
   return new Date(at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
 }
@@ -14,9 +19,9 @@ export function inWords({ kind, data }) {
   const percent = (share) => `${Math.round(100 * share)} %`;
   switch (kind) {
     case "scene":
-      return `${data.scene} (${percent(data.probability)})`;
+      return `${spoken(data.scene)} (${percent(data.probability)})`;
     case "unsure":
-      return `unsure, likeliest ${data.top} (${percent(data.probability)})`;
+      return `unsure, likeliest ${spoken(data.top)} (${percent(data.probability)})`;
     case "audio_lost":
       return `lost ${data.duration_s.toFixed(2)} s of audio (${data.cause})`;
     case "source_down":
