@@ -18,6 +18,7 @@ from .live.options import add_arguments as add_live
 from .output import Output, format_table
 from .sources.options import add_arguments as add_source
 from .sources.options import open_source
+from .stream.defaults import ENTER, HOP_MS, LEAVE, SMOOTHING_S
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,13 +37,15 @@ def _listen_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_source(parser)
     decision = parser.add_argument_group("decision")
-    decision.add_argument("--hop-ms", type=float, default=250.0, help="time from one decision to the next")
+    decision.add_argument("--hop-ms", type=float, default=HOP_MS, help="time from one decision to the next")
     decision.add_argument(
         "--average", choices=("exponential", "moving"), default="exponential", help="kind of smoothing"
     )
-    decision.add_argument("--smoothing-s", type=float, default=2.0, help="time constant or length of the average")
-    decision.add_argument("--enter", type=float, default=0.5, help="probability at which a scene is taken")
-    decision.add_argument("--leave", type=float, default=0.35, help="probability under which it is given up")
+    decision.add_argument(
+        "--smoothing-s", type=float, default=SMOOTHING_S, help="time constant or length of the average"
+    )
+    decision.add_argument("--enter", type=float, default=ENTER, help="probability at which a scene is taken")
+    decision.add_argument("--leave", type=float, default=LEAVE, help="probability under which it is given up")
     decision.add_argument("--changes", action="store_true", help="print what changes instead of every decision")
     engine = parser.add_argument_group("engine")
     engine.add_argument(

@@ -7,6 +7,7 @@ from typing import Literal
 
 from ..errors import InputError
 from ..frontend_spec import FrontendSpec
+from .defaults import HOP_MS, SMOOTHING_S
 from .smoothing import Average, ExponentialAverage, MovingAverage, Thresholds
 
 
@@ -14,9 +15,9 @@ from .smoothing import Average, ExponentialAverage, MovingAverage, Thresholds
 class StreamSettings:
     """What a stream starts with; its thresholds and smoothing may be changed while it runs."""
 
-    hop_ms: float = 250.0  # rounded to whole frames
+    hop_ms: float = HOP_MS  # rounded to whole frames
     average: Literal["exponential", "moving"] = "exponential"
-    smoothing_s: float = 2.0  # time constant of the exponential, length of the moving average; 0 is none
+    smoothing_s: float = SMOOTHING_S  # time constant of the exponential, length of the moving average; 0 is none
     thresholds: Thresholds = field(default_factory=Thresholds)
     max_lost_share: float = 0.1  # a window of which more than this was lost is not judged
 

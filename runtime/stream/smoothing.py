@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from .defaults import ENTER, LEAVE
 
 #: What a decision is: a scene just taken, the same scene kept, or none that is certain enough.
 State = Literal["entered", "held", "unsure"]
@@ -103,8 +104,8 @@ class MovingAverage:
 class Thresholds:
     """A scene is taken at probability `enter` and given up under `leave`; 0 < leave <= enter <= 1."""
 
-    enter: float = 0.5
-    leave: float = 0.35
+    enter: float = ENTER
+    leave: float = LEAVE
 
     def __post_init__(self) -> None:
         if not 0.0 < self.leave <= self.enter <= 1.0:

@@ -205,12 +205,14 @@ class Soak:
         settled_s = self._touched_s + seen_s + FORGOTTEN * self.faulty.smoothing_s
         if decision.t_s <= settled_s:
             return
-        # Which scene is held depends on what was decided before: the two agree from where one is certain, or none.
-        thresholds, most = self.faulty.thresholds, max(other.probabilities.values())
-        self._synchronous = self._synchronous or most >= thresholds.enter or most < thresholds.leave
         if self._synchronous:
             report.compared_states += 1
             report.different_states += int((decision.scene, decision.state) != (other.scene, other.state))
+        # Which scene is held depends on what was decided before: after a scene that is certain, after none that can be
+        # held, and after one that both hold, it is the same in both.
+        thresholds, most = self.faulty.thresholds, max(other.probabilities.values())
+        certain = most >= thresholds.enter or most < thresholds.leave
+        self._synchronous = self._synchronous or certain or decision.scene == other.scene
 
 
 def recordings(path: Path, seconds: float = 600.0) -> tuple[NDArray[np.float32], int]:

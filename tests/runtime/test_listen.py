@@ -227,7 +227,7 @@ def test_mistakes_are_refused_in_one_line(
         ((path, *file, "--device", "usb"), "--device chooses a microphone"),
         ((path, "--source", "mic", "--realtime"), "--realtime paces a file"),
         ((path, *file, "--hop-ms", 0), "hop is 0.0 ms"),
-        ((path, *file, "--enter", 0.2), "0 < leave <= enter <= 1"),
+        ((path, *file, "--enter", 0.1), "0 < leave <= enter <= 1"),
         ((path, *file, "--smoothing-s", -1), "smoothing over -1.0 s"),
         ((path, *file, "--threads", 0), "threads is 0"),
         ((path, *file, "--duration-s", 0), "duration is 0.0 s"),

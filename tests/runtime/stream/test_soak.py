@@ -23,6 +23,7 @@ from tinyscene.runtime.engines.engine import Engine
 from tinyscene.runtime.engines.litert import open_engine
 from tinyscene.runtime.frontend_spec import FrontendSpec
 from tinyscene.runtime.stream import soak
+from tinyscene.runtime.stream.smoothing import Thresholds
 from tinyscene.runtime.stream.soak import Fault, Soak, faults, recordings
 from tinyscene.runtime.stream.stream import SceneStream, StreamSettings
 
@@ -56,7 +57,9 @@ def audio(rate_hz: int, seconds: int) -> NDArray[np.float32]:
 
 def soaked(bundle: Bundle, wave: NDArray[np.float32], rate_hz: int, hop_ms: float) -> Soak:
     def make_stream(engine: Engine) -> SceneStream:
-        return SceneStream(bundle.frontend, bundle.labels, engine, rate_hz, StreamSettings(hop_ms=hop_ms))
+        # Thresholds between which this network often comes and goes, whatever the defaults are.
+        settings = StreamSettings(hop_ms=hop_ms, smoothing_s=2.0, thresholds=Thresholds(0.5, 0.35))
+        return SceneStream(bundle.frontend, bundle.labels, engine, rate_hz, settings)
 
     return Soak(make_stream, open_engine(bundle), wave)
 
