@@ -49,7 +49,7 @@ def open_observers(
     if not (arguments.plain or output.as_json) and sys.stdout.isatty():
         from .terminal import LiveView
 
-        observers.append(LiveView(title, bundle.labels))
+        observers.append(LiveView(title, bundle.labels, bundle.frontend))
     return observers
 
 
