@@ -29,6 +29,12 @@ def _bench_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=1, help="threads of each engine")
     live = parser.add_argument_group("live runs")
     live.add_argument("--engine", default="all", help="engine to listen with, or all that run here")
+    live.add_argument(
+        "--coral-model",
+        type=Path,
+        metavar="FILE",
+        help="compiled model for --engine coral (default: the bundle's model_edgetpu.tflite)",
+    )
     live.add_argument("--hop-ms", type=float, default=250.0, help="time from one decision to the next")
     live.add_argument("--listen-s", type=float, help="length of a live run, 0 for none (default: ten times --seconds)")
     live.add_argument("--fast", action="store_true", help="as fast as possible, not at a microphone's pace")
@@ -59,6 +65,8 @@ def _bench(arguments: argparse.Namespace, output: Output) -> int:
     open_battery(arguments)  # a mistake in it is told before minutes of measuring
     if arguments.energy_marks is not None and arguments.engine == "all":
         raise InputError("--energy-marks holds the blocks of one engine: name it with --engine")
+    if arguments.coral_model is not None:
+        _choose_coral_model(arguments.coral_model, arguments.engine)
     failed = False
     if arguments.rows:
         _rows(on, arguments, output)
@@ -70,6 +78,17 @@ def _bench(arguments: argparse.Namespace, output: Output) -> int:
         advice = advise(bundle, on.log_mel, arguments.seconds, log=output.log)
         output.record("tinyscene.bench_advice/1", f"\n{advice.table()}\n\n{advice.text}", **advice.to_dict())
     return 3 if failed else 0
+
+
+def _choose_coral_model(model: Path, engine: str) -> None:
+    """Let every process that is started here open that model."""
+    import os
+
+    from .engines.catalogue import check_coral_model
+    from .engines.coral import MODEL_VARIABLE
+
+    check_coral_model(model, "coral" if engine == "all" else engine)
+    os.environ[MODEL_VARIABLE] = str(model.absolute())
 
 
 def _rows(on: Any, arguments: argparse.Namespace, output: Output) -> None:

@@ -53,6 +53,9 @@ def _listen_arguments(parser: argparse.ArgumentParser) -> None:
     )
     engine.add_argument("--kernels", choices=("default", "reference"), default="default", help="LiteRT's kernels")
     engine.add_argument("--threads", type=int, default=1, help="threads of the engine")
+    engine.add_argument(
+        "--coral-model", type=Path, metavar="FILE", help="compiled model (default: the bundle's model_edgetpu.tflite)"
+    )
     add_live(parser)
     add_events(parser)
 
@@ -76,7 +79,7 @@ def _listen(arguments: argparse.Namespace, output: Output) -> int:
         thresholds=Thresholds(arguments.enter, arguments.leave),
     )
     bundle = load_bundle(bundle_path(arguments.bundle))
-    engine = open_named_engine(bundle, arguments.engine, arguments.kernels, arguments.threads)
+    engine = open_named_engine(bundle, arguments.engine, arguments.kernels, arguments.threads, arguments.coral_model)
     source = open_source(arguments, bundle.frontend.sample_rate_hz, output.log)
     stream = SceneStream(bundle.frontend, bundle.labels, engine, source.sample_rate_hz, settings)
     observers = open_observers(arguments, bundle, source.name, stream, output)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,16 +53,27 @@ def engine_names() -> tuple[str, ...]:
     return (*OPENERS, *sorted(_entries().keys() - OPENERS.keys()))
 
 
-def open_named_engine(bundle: Bundle, name: str = LITERT, kernels: Kernels = "default", threads: int = 1) -> Engine:
+def open_named_engine(
+    bundle: Bundle,
+    name: str = LITERT,
+    kernels: Kernels = "default",
+    threads: int = 1,
+    coral_model: Path | None = None,
+) -> Engine:
     """The engine of that name: one of the runtime's own, or one that a package above it registers under `GROUP`.
 
     Raises `InputError` that names the nearest for an unknown name and where another engine is given LiteRT's
-    `kernels`, `UnavailableError` where what it needs is not installed, and what `open_engine` raises.
+    `kernels` or Coral's `coral_model`, `UnavailableError` where what it needs is not installed, and what `open_engine`
+    raises.
     """
     if name not in engine_names():
         close = difflib.get_close_matches(name, engine_names(), n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(engine_names())}"
         raise InputError(f"unknown engine {name!r}: {hint}")
+    if coral_model is not None:
+        check_coral_model(coral_model, name)
+        if kernels == "default":
+            return open_coral(bundle, threads, coral_model)
     if name == LITERT:
         return open_engine(bundle, kernels, threads)
     if kernels != "default":
@@ -75,6 +87,14 @@ def open_named_engine(bundle: Bundle, name: str = LITERT, kernels: Kernels = "de
             f"the engine {name!r} needs {error.name!r}, which is not installed: run `pip install 'tinyscene[firmware]'`"
         ) from error
     return opener(bundle, threads)
+
+
+def check_coral_model(model: Path, name: str) -> None:
+    """Raise `InputError` where a compiled model is given to another engine, or is not there."""
+    if name != "coral":
+        raise InputError(f"--coral-model is the Edge TPU's, but the engine is {name}: set --engine coral")
+    if not model.is_file():
+        raise InputError(f"--coral-model {model} is not there: run `edgetpu_compiler` on the bundle's model.tflite")
 
 
 def engine_choices(bundle: Bundle, cores: int | None = None) -> list[EngineChoice]:

@@ -1,8 +1,8 @@
 """Coral Edge TPU: a .tflite compiled for it, run through libedgetpu as LiteRT's delegate.
 
 `edgetpu_compiler model.tflite` writes `model_edgetpu.tflite`, in which what the TPU runs is one operator of its own.
-The bundle is not changed by it: the file lies beside the bundle's others, or `$TINYSCENE_CORAL_MODEL` names it. No Edge
-TPU was at hand: what the tests load in libedgetpu's place is a stand-in.
+The bundle is not changed by it: the file lies beside the bundle's others, or `--coral-model` or
+`$TINYSCENE_CORAL_MODEL` names it. No Edge TPU was at hand: what the tests load in libedgetpu's place is a stand-in.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _compiled(model: Path, bundle: Bundle) -> bytes:
     if not model.is_file():
         raise UnavailableError(
             f"no model for the Edge TPU at {model}: run `edgetpu_compiler -s -o {bundle.path} "
-            f"{bundle.path / 'model.tflite'}` on an x86-64 Linux, or name it in ${MODEL_VARIABLE}"
+            f"{bundle.path / 'model.tflite'}` on an x86-64 Linux, or name it by --coral-model"
         )
     content = model.read_bytes()
     if CUSTOM_OP.encode() not in content:

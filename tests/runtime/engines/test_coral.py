@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from processes import PROGRAM, json_lines
 
 from tinyscene.runtime.bundle import Bundle
+from tinyscene.runtime.cli import main
 from tinyscene.runtime.engines import coral
 from tinyscene.runtime.engines.catalogue import engine_choices, open_named_engine
 from tinyscene.runtime.engines.coral import MODEL, open_coral
@@ -103,6 +104,45 @@ def test_another_model_by_its_name(coral_bundle: Bundle, tmp_path: Path, monkeyp
     assert open_coral(coral_bundle, model=tmp_path / "elsewhere.tflite").model == tmp_path / "elsewhere.tflite"
     monkeypatch.setenv("TINYSCENE_CORAL_MODEL", str(tmp_path / "elsewhere.tflite"))
     assert open_coral(coral_bundle).model == tmp_path / "elsewhere.tflite"
+
+
+@pytest.mark.parametrize("verb", ["listen", "bench"])
+def test_another_model_by_an_option(
+    verb: str, coral_bundle: Bundle, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TINYSCENE_CORAL_MODEL", raising=False)
+    path, elsewhere = str(coral_bundle.path), tmp_path / "elsewhere.tflite"
+    (coral_bundle.path / MODEL).rename(elsewhere)
+    rate = coral_bundle.frontend.sample_rate_hz
+    soundfile.write(tmp_path / "some.wav", np.random.default_rng(0).normal(0, 0.1, 2 * rate), rate)
+    clip = str(tmp_path / "some.wav")
+    options = {
+        "listen": ["--source", clip],
+        "bench": ["--clip", clip, "--no-rows", "--fast", "--listen-s", "1.5", "--starts", "1", "--out", "-"],
+    }[verb]
+    arguments = [*PROGRAM, verb, path, *options]
+    runs = {
+        wanted: subprocess.run([*arguments, *wanted], capture_output=True, text=True, timeout=120, check=False)
+        for wanted in (("--engine", "coral"), ("--engine", "coral", "--coral-model", str(elsewhere)))
+    }
+    without, with_it = runs.values()
+    assert (without.returncode, "--coral-model" in without.stderr) == (3, True)
+    assert with_it.returncode == 0, with_it.stderr
+    assert "run" in log.read_text().splitlines()
+
+
+@pytest.mark.parametrize("verb", ["listen", "bench"])
+def test_a_model_by_an_option_that_cannot_be(
+    verb: str, coral_bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compiled = str(coral_bundle.path / MODEL)
+    for options, message in (
+        (["--engine", "litert", "--coral-model", compiled], "the engine is litert: set --engine coral"),
+        (["--engine", "coral", "--coral-model", "nothing.tflite"], "--coral-model nothing.tflite is not there"),
+    ):
+        source = ["--source", "-", "--rate", "32000"] if verb == "listen" else ["--no-rows"]
+        assert main([verb, str(coral_bundle.path), *source, *options]) == 2
+        assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
