@@ -92,9 +92,9 @@ class Stage:
         return self.work + self.plane.bottom
 
     def steps_until(self, row: int) -> int:
-        """How many steps it takes until `row` is there; rows above the plane come with the first."""
+        """How many steps it takes until `row` is there; rows above the plane are whole when row 0 is."""
         before = self.work - 1 if self.gathers else 0
-        return before + row + 1 if row >= 0 else 1
+        return before + max(row, 0) + 1
 
     def rows_of(self, step: int) -> range:
         """Rows that are whole after this step and were not before it."""

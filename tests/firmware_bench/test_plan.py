@@ -61,6 +61,16 @@ def test_pads_are_folded_into_their_readers(frozen_graph: Graph) -> None:
     assert all(stage.kind != "PAD" for stage in stages_of(frozen_graph, SCALAR))
 
 
+@given(planned_graphs())
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+def test_a_row_is_there_after_the_steps_that_it_takes(graph: Graph) -> None:
+    for stage in stages_of(graph, SCALAR):
+        plane = stage.plane
+        for row in range(-plane.top, min(plane.rows, stage.steps - (stage.work - 1 if stage.gathers else 0))):
+            made = {r for step in range(stage.steps_until(row)) for r in stage.rows_of(step)}
+            assert row in made, (plane.name, row)
+
+
 def test_every_step_follows_what_it_needs(frozen_graph: Graph) -> None:
     stages = stages_of(frozen_graph, SCALAR)
     steps = order(stages, ())
